@@ -1,0 +1,41 @@
+// Package connector is the path of a record from one log to one destination:
+// lanes take records in, one open batch collects them, a window of requests
+// delivers them, and a watermark a lane says what may be committed. It knows no
+// Kafka, no HTTP, no YAML and no metrics library.
+package connector
+
+import (
+	"context"
+
+	"weir/buffer"
+)
+
+// Run is what a Source read in one go.
+type Run struct {
+	// Records are in offset order. They alias memory of the source.
+	Records []buffer.Record
+	// Next is the offset to read next: everything below it and not in Records of
+	// this or an earlier Run holds no record to deliver (a control marker, an
+	// aborted or compacted record).
+	Next int64
+}
+
+// Source yields one partition in offset order. Next and Commit may be called
+// from two goroutines at a time; neither is called twice at a time.
+type Source interface {
+	// Next waits until there is something to take or ctx is done. The Run and the
+	// memory it aliases are the caller's until its following call of Next. io.EOF
+	// ends a bounded replay; live reading never ends by itself.
+	Next(ctx context.Context) (Run, error)
+	// Commit says that everything below next is settled and need not be read
+	// again. It returns at once; the source makes it durable soon after.
+	Commit(next int64)
+	// End is the offset behind the partition's last record, as last heard; -1
+	// while nothing was heard.
+	End() int64
+}
+
+// Transform looks at one record before it is batched. It may set what it found
+// out (Shape) but alters neither bytes nor coordinates. keep=false drops the
+// record, which settles it; an error sends it to the dead-letter destination.
+type Transform func(r *buffer.Record) (keep bool, err error)

@@ -1,0 +1,59 @@
+package connector
+
+import "time"
+
+// Counts are totals since the process started.
+type Counts struct {
+	Read, ReadBytes           int64 // taken from the log
+	Delivered, DeliveredBytes int64 // acknowledged by the sink, Duplicates and Quarantined included
+	Duplicates                int64 // of Delivered: the sink held them already
+	Quarantined               int64 // of Delivered: stored aside by the sink
+	Filtered                  int64 // dropped by a transform
+	DeadLettered              int64 // acknowledged by the dead-letter destination
+	Retried                   int64 // sent again (a record that is sent three times counts twice)
+}
+
+// Stats is a snapshot of a connector.
+type Stats struct {
+	Name  string
+	Lanes []LaneStats // those that run now and those that ran earlier, by topic and partition
+
+	InFlight, Window, WindowMax int   // requests in flight, how many may be, how many may ever be
+	BytesHeld, BytesMax         int64 // of the budget
+
+	// Down is set while the sink answers nothing but failures.
+	Down        error
+	DownSince   time.Time
+	NextAttempt time.Time // when the sink is tried again while Down
+}
+
+// LaneStats is a snapshot of one lane.
+type LaneStats struct {
+	Topic     string
+	Partition int32
+	Counts    Counts
+
+	// The rest is meaningful only while the partition is ours.
+	Live      bool
+	Committed int64 // everything below is settled
+	Position  int64 // the next offset to take from the log
+	End       int64 // the log's end as last heard, -1 unknown
+	Held      int64 // bytes of records taken and not yet settled
+	// Oldest is when the oldest unsettled record was taken; zero when there is none.
+	Oldest time.Time
+	// Moved is when Committed moved last, or the lane started.
+	Moved time.Time
+	// Blocked says why the lane stands still, nil when it does not: a rejected
+	// record without a dead-letter destination, or one that refuses.
+	Blocked      error
+	BlockedSince time.Time
+}
+
+// Lag is the number of offsets up to the log's end that are not settled, what is
+// in flight included.
+func (l LaneStats) Lag() int64 {
+	if l.End < 0 || l.End <= l.Committed {
+		return 0
+	}
+	return l.End - l.Committed
+}
