@@ -102,14 +102,14 @@ func (b *Batch) Add(r *Record) {
 // its records is released, which is when the memory really is free.
 type Chunk struct {
 	Records []Record
-	Bytes   int64 // sum of the records' Size
+	Charged int64 // what the budget charged for them
 	open    int
 }
 
 // NewChunk copies the records of run, which may alias memory that is about to
-// be reused, into memory of their own. size is the sum of their sizes.
-func NewChunk(run []Record, size int64) *Chunk {
-	c := &Chunk{Records: make([]Record, len(run)), Bytes: size, open: len(run)}
+// be reused, into memory of their own.
+func NewChunk(run []Record, charged int64) *Chunk {
+	c := &Chunk{Records: make([]Record, len(run)), Charged: charged, open: len(run)}
 	var n int
 	for i := range run {
 		n += len(run[i].Key) + len(run[i].Value)
@@ -156,5 +156,5 @@ func (r *Record) Release() int64 {
 	if r.chunk.open < 0 {
 		panic("buffer: record released twice")
 	}
-	return r.chunk.Bytes
+	return r.chunk.Charged
 }

@@ -23,6 +23,9 @@ type Run struct {
 // Source yields one partition in offset order. Next and Commit may be called
 // from two goroutines at a time; neither is called twice at a time.
 type Source interface {
+	// Start is the offset that the first Run begins at, or would if a record were
+	// there: everything below it is settled already.
+	Start() int64
 	// Next waits until there is something to take or ctx is done. The Run and the
 	// memory it aliases are the caller's until its following call of Next. io.EOF
 	// ends a bounded replay; live reading never ends by itself.

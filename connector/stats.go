@@ -1,6 +1,12 @@
 package connector
 
-import "time"
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"weir/buffer"
+)
 
 // Counts are totals since the process started.
 type Counts struct {
@@ -56,4 +62,53 @@ func (l LaneStats) Lag() int64 {
 		return 0
 	}
 	return l.End - l.Committed
+}
+
+// countsOf are the totals of a partition, kept over the lanes it has had.
+func (c *Connector) countsOf(o *buffer.Origin) *Counts {
+	p := partition{topic: o.Topic, number: o.Partition}
+	n := c.counts[p]
+	if n == nil {
+		n = &Counts{}
+		c.counts[p] = n
+	}
+	return n
+}
+
+// Stats takes a snapshot.
+func (c *Connector) Stats() Stats {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := Stats{
+		Name:        c.opt.Name,
+		InFlight:    c.window.InFlight(),
+		Window:      c.window.Limit(),
+		WindowMax:   c.opt.InFlightMax,
+		Down:        c.health.down,
+		DownSince:   c.health.since,
+		NextAttempt: c.health.hold,
+	}
+	s.BytesHeld, s.BytesMax = c.opt.Budget.Held()
+	at := make(map[partition]int, len(c.counts))
+	for p, n := range c.counts {
+		at[p] = len(s.Lanes)
+		s.Lanes = append(s.Lanes, LaneStats{Topic: p.topic, Partition: p.number, Counts: *n, End: -1})
+	}
+	for _, l := range c.lanes {
+		out := &s.Lanes[at[partition{topic: l.origin.Topic, number: l.origin.Partition}]]
+		out.Live = true
+		out.Committed = l.watermark.Next()
+		out.Position = l.watermark.Position()
+		out.End = l.source.End()
+		out.Held = l.held
+		out.Moved = l.moved
+		out.Blocked, out.BlockedSince = l.blocked, l.blockedSince
+		if len(l.taken) > 0 {
+			out.Oldest = l.taken[0].at
+		}
+	}
+	slices.SortFunc(s.Lanes, func(a, b LaneStats) int {
+		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
+	})
+	return s
 }

@@ -1,0 +1,163 @@
+package buffer
+
+import "time"
+
+// Window bounds the requests in flight to one sink and moves with its answers:
+// up by one after a clean round, down when the sink refuses for lack of room or
+// its answers slow down. A round is as many answers as the limit has places.
+//
+// Growth that is refused at once is undone, and the next try waits twice as many
+// rounds: a backend that serves exactly four requests at a time is asked for a
+// fifth ever more rarely, instead of being run into refusals all the time. A
+// refusal at a limit that used to work means that the backend has less room than
+// it had: the limit falls by a third and is rebuilt from there.
+//
+// Only answers to requests that started after the last change count, so that
+// eight refusals of one round cut once. Not safe for concurrent use.
+type Window struct {
+	min, max int
+	limit    int
+	inFlight int
+
+	epoch    uint64        // counts changes of limit
+	clean    int           // good answers of this epoch
+	took     time.Duration // their sum
+	timed    int           // how many of them were timed
+	good     int           // the limit before the last growth, 0 when a full round confirmed it
+	patience int           // clean rounds before growing
+	doubling bool          // until the first refusal the limit doubles
+	usual    time.Duration // what an answer usually takes
+	filled   bool          // all places were taken at once in this epoch
+}
+
+const (
+	maxPatience = 64
+	// slowFactor: answers that take this many times as long as usual are a sign
+	// of a backend that queues instead of refusing.
+	slowFactor = 2
+)
+
+// Slot is one request's place in the window.
+type Slot struct{ epoch uint64 }
+
+// NewWindow starts at min.
+func NewWindow(min, max int) *Window {
+	w := &Window{min: min, max: max}
+	w.Collapse()
+	return w
+}
+
+// Room reports whether one more request may start.
+func (w *Window) Room() bool { return w.inFlight < w.limit }
+
+// Limit is the number of requests that may be in flight.
+func (w *Window) Limit() int { return w.limit }
+
+// InFlight is the number of requests in flight.
+func (w *Window) InFlight() int { return w.inFlight }
+
+// Start takes a place. The caller has asked Room.
+func (w *Window) Start() Slot {
+	w.inFlight++
+	if w.inFlight >= w.limit {
+		w.filled = true
+	}
+	return Slot{epoch: w.epoch}
+}
+
+// Answer is what an answer says about the sink's room.
+type Answer uint8
+
+const (
+	// Neutral says nothing (a reset, a 500): the place is given back.
+	Neutral Answer = iota
+	// Clean: the sink took the request.
+	Clean
+	// Refused: the sink had no room (429, 503).
+	Refused
+)
+
+// Done gives a place back. took is how long the answer took, 0 when it is not
+// comparable (a batch that was far from full).
+func (w *Window) Done(s Slot, a Answer, took time.Duration) {
+	w.inFlight--
+	if s.epoch != w.epoch {
+		return
+	}
+	switch a {
+	case Refused:
+		w.doubling = false
+		if w.good > 0 {
+			w.patience = min(w.patience*2, maxPatience)
+			w.set(w.good)
+		} else {
+			w.patience = 1
+			w.set(w.limit - max(w.limit/3, 1))
+		}
+	case Clean:
+		w.clean++
+		if took > 0 {
+			w.took += took
+			w.timed++
+		}
+		w.round()
+	}
+}
+
+// round draws the conclusions of a clean round, if this was one.
+func (w *Window) round() {
+	if w.clean < w.limit*w.patience && w.clean%w.limit != 0 {
+		return
+	}
+	if w.timed >= w.limit {
+		mean := w.took / time.Duration(w.timed)
+		slow := w.usual > 0 && mean > slowFactor*w.usual
+		switch {
+		case w.usual == 0 || mean < w.usual:
+			w.usual = mean
+		default:
+			// What is usual drifts up slowly: a backend that stays slow is not
+			// starved for ever.
+			w.usual += (mean - w.usual) / 32
+		}
+		w.took, w.timed = 0, 0
+		if slow && w.limit > w.min {
+			w.doubling = false
+			w.patience = 1
+			w.set(w.limit - max(w.limit/4, 1))
+			return
+		}
+	}
+	if w.good > 0 && w.filled { // the limit was raised, and works
+		w.good = 0
+		w.patience = max(w.patience/2, 1)
+	}
+	if w.clean < w.limit*w.patience {
+		return
+	}
+	if w.limit >= w.max || !w.filled {
+		// A limit that was not reached says nothing about a higher one.
+		w.clean = 0
+		return
+	}
+	good := w.limit
+	if w.doubling {
+		w.set(w.limit * 2)
+	} else {
+		w.set(w.limit + 1)
+	}
+	w.good = good
+}
+
+func (w *Window) set(limit int) {
+	limit = min(max(limit, w.min), w.max)
+	w.good, w.clean, w.took, w.timed, w.filled = 0, 0, 0, 0, false
+	w.limit = limit
+	w.epoch++
+}
+
+// Collapse falls back to min, as after an outage, and feels its way up again.
+func (w *Window) Collapse() {
+	w.patience, w.doubling, w.usual = 1, true, 0
+	w.set(w.min)
+}

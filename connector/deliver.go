@@ -1,0 +1,416 @@
+package connector
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strconv"
+	"time"
+
+	"weir/buffer"
+	"weir/sinks"
+)
+
+const (
+	// maxMailing bounds the dead-letter requests in flight.
+	maxMailing = 2
+	// stuckAfter is how often a record is refused one by one, while its request
+	// goes through, before its lane stands still: a wrong index name must not fill
+	// the budget with records that cannot leave.
+	stuckAfter = 3
+	// maxRetryAfter bounds what a sink may ask for.
+	maxRetryAfter = time.Hour
+)
+
+// deliver makes one attempt with b, which has a place in the window.
+func (c *Connector) deliver(b *batch, slot buffer.Slot) {
+	defer c.requests.Done()
+	began := time.Now()
+	// The place in the window is given back once: early, if the sink says that it
+	// was answered and its acknowledgement comes later, or with the outcomes.
+	placed := true
+	leave := func(a buffer.Answer) {
+		if !placed {
+			return
+		}
+		placed = false
+		took := time.Since(began)
+		if 2*len(b.Records) < c.opt.BatchRecords && 2*b.Bytes < c.opt.BatchBytes {
+			took = 0 // a small batch says nothing about how long a full one takes
+		}
+		c.window.Done(slot, a, took)
+	}
+
+	outcomes, err := c.opt.Sink.Deliver(c.hard, &b.Batch, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		leave(buffer.Clean)
+		c.pump()
+	})
+	if err == nil && len(outcomes) != len(b.Records) {
+		// Silence is never an acknowledgement: who knows which record is missing?
+		err = fmt.Errorf("%d outcomes for %d records: none of them is believed", len(outcomes), len(b.Records))
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	leave(verdictOn(outcomes, err))
+	if err != nil {
+		c.failed(b, err)
+	} else {
+		c.health.answered(c)
+		c.settle(b, outcomes)
+	}
+	c.pump()
+}
+
+// verdictOn says what an attempt tells the window.
+func verdictOn(outcomes []sinks.Outcome, err error) buffer.Answer {
+	var re *sinks.RequestError
+	switch {
+	case err == nil:
+		for i := range outcomes {
+			if outcomes[i].Note == sinks.Overloaded {
+				return buffer.Refused
+			}
+		}
+		return buffer.Clean
+	case errors.As(err, &re) && crowded(re):
+		return buffer.Refused
+	default:
+		return buffer.Neutral
+	}
+}
+
+// failed deals with an attempt of which nothing is known but that it failed: no
+// record is rejected for it.
+func (c *Connector) failed(b *batch, err error) {
+	if b = b.without(func(l *lane) bool { return l.gone }); b == nil {
+		return
+	}
+	if c.hard.Err() != nil {
+		c.retries = append(c.retries, b) // killed: its lanes are about to abandon it
+		return
+	}
+	var re *sinks.RequestError
+	if !errors.As(err, &re) {
+		re = &sinks.RequestError{Err: err}
+	}
+	if re.Split {
+		c.health.answered(c)
+		if len(b.Records) == 1 {
+			c.settle(b, []sinks.Outcome{{Verdict: sinks.Reject, Status: re.Status, Reason: re.Error()}})
+			return
+		}
+		c.split(b)
+		return
+	}
+	b.attempts++
+	b.whole = true
+	c.again(b, re.RetryAfter)
+	c.health.failed(c, re)
+}
+
+// split puts the two halves of b where b would go: at the front, at once.
+func (c *Connector) split(b *batch) {
+	var halves [2]*batch
+	for i := range halves {
+		halves[i] = &batch{attempts: b.attempts, whole: true, stuck: b.stuck, blocked: b.blocked}
+	}
+	b.each(func(i int, l *lane, r *buffer.Record) {
+		halves[2*i/len(b.Records)].add(l, r)
+	})
+	c.retries = append(c.retries, halves[0], halves[1])
+	c.countRetried(b)
+}
+
+// again has b sent again after a pause: its backoff, or what the sink asked for
+// if that is more.
+func (c *Connector) again(b *batch, atLeast time.Duration) {
+	if b.pause == nil {
+		b.pause = c.newBackoff()
+	}
+	wait := max(b.pause.NextBackOff(), min(atLeast, maxRetryAfter))
+	b.due = time.Now().Add(wait)
+	c.retries = append(c.retries, b)
+	c.countRetried(b)
+}
+
+func (c *Connector) countRetried(b *batch) {
+	b.each(func(_ int, l *lane, _ *buffer.Record) { l.counts.Retried++ })
+}
+
+// settle deals with the outcomes of a request that was answered, one a record.
+func (c *Connector) settle(b *batch, outcomes []sinks.Outcome) {
+	var retry, rejected *batch
+	var worst sinks.Outcome // of those to be retried
+	progress := false
+	b.each(func(i int, l *lane, r *buffer.Record) {
+		o := outcomes[i]
+		if l.gone {
+			l.settle(r)
+			return
+		}
+		switch o.Verdict {
+		case sinks.Ack:
+			progress = true
+			l.counts.Delivered++
+			l.counts.DeliveredBytes += int64(len(r.Key) + len(r.Value))
+			switch o.Note {
+			case sinks.Duplicate:
+				l.counts.Duplicates++
+			case sinks.Quarantined:
+				l.counts.Quarantined++
+			}
+			l.unstick(b)
+			l.settle(r)
+		case sinks.Reject:
+			progress = true
+			if rejected == nil {
+				rejected = &batch{stuck: b.stuck, blocked: b.blocked}
+			}
+			rejected.add(l, r)
+			rejected.reasons = append(rejected.reasons, o)
+		default:
+			if retry == nil {
+				retry = &batch{attempts: b.attempts + 1, stuck: b.stuck, blocked: b.blocked, pause: b.pause}
+			}
+			if worst.Reason == "" || o.Note == sinks.Misconfigured {
+				worst = o
+			}
+			retry.add(l, r)
+		}
+	})
+	if retry != nil {
+		if progress && !retry.stuck {
+			// Others of the same request went through: these begin anew.
+			retry.attempts, retry.pause = 1, nil
+		}
+		if retry.attempts >= stuckAfter && !retry.stuck {
+			retry.stuck = true
+			retry.stick(fmt.Errorf("the sink refuses single records: %s; trying again for ever", c.describe(worst)))
+		}
+		c.again(retry, 0)
+		c.reportRetries(retry, worst)
+	}
+	if rejected != nil {
+		c.undeliverable(rejected)
+	}
+	b.progress()
+}
+
+// undeliverable deals with rejected records: on to the dead-letter sink, or, if
+// there is none, their lanes stand still until the sink takes them after all.
+func (c *Connector) undeliverable(b *batch) {
+	first := b.reasons[0]
+	c.reportRejects(b, first)
+	if c.opt.DeadLetter != nil {
+		c.letters = append(c.letters, b)
+		return
+	}
+	if !b.blocked {
+		wasStuck := b.stuck
+		b.blocked, b.stuck = true, true
+		reason := fmt.Errorf("%d records rejected (%s) and no dead_letter is configured", len(b.Records), c.describe(first))
+		if wasStuck {
+			b.rename(reason)
+		} else {
+			b.stick(reason)
+		}
+	}
+	// A mapping can be mended: it is tried again, rarely.
+	b.reasons = nil
+	b.attempts++
+	b.due = time.Now().Add(c.opt.RetryMax)
+	c.retries = append(c.retries, b)
+	c.countRetried(b)
+}
+
+// reject sends one record that a transform failed on to where rejected ones go.
+func (c *Connector) reject(l *lane, r *buffer.Record, o sinks.Outcome) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b := &batch{reasons: []sinks.Outcome{o}}
+	b.add(l, r)
+	l.sealed++
+	c.undeliverable(b)
+	c.pump()
+}
+
+// mail makes one attempt to have b's records taken by the dead-letter sink.
+func (c *Connector) mail(b *batch) {
+	defer c.requests.Done()
+	now := time.Now()
+	var letters buffer.Batch
+	for i, r := range b.Records {
+		letters.Add(c.letter(r, b.reasons[i], now))
+	}
+	outcomes, err := c.opt.DeadLetter.Deliver(c.hard, &letters, func() {})
+	if err == nil && len(outcomes) != len(b.Records) {
+		err = fmt.Errorf("%d outcomes for %d records: none of them is believed", len(outcomes), len(b.Records))
+	}
+
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.mailing--
+	left := &batch{attempts: b.attempts + 1, stuck: b.stuck, pause: b.pause}
+	var refused sinks.Outcome
+	b.each(func(i int, l *lane, r *buffer.Record) {
+		switch {
+		case l.gone:
+			l.settle(r)
+		case err == nil && outcomes[i].Verdict == sinks.Ack:
+			l.counts.DeadLettered++
+			l.unstick(b)
+			l.settle(r)
+		default:
+			if err == nil {
+				refused = outcomes[i]
+			}
+			left.add(l, r)
+			left.reasons = append(left.reasons, b.reasons[i])
+		}
+	})
+	b.progress()
+	if len(left.Records) > 0 {
+		c.undelivered(left, refused, err)
+	}
+	c.pump()
+}
+
+// undelivered deals with dead letters that the dead-letter sink did not take:
+// their lanes stand still, and they are tried again for ever.
+func (c *Connector) undelivered(left *batch, refused sinks.Outcome, err error) {
+	if err == nil {
+		err = errors.New(c.describe(refused))
+	}
+	if c.hard.Err() == nil {
+		c.report(slog.LevelWarn, "dead letter", "the dead-letter destination does not take rejected records; their lanes stand still",
+			"records", len(left.Records), "error", err)
+	}
+	if !left.stuck {
+		left.stuck = true
+		left.stick(fmt.Errorf("the dead-letter destination does not take a rejected record: %w; trying again for ever", err))
+	}
+	if left.pause == nil {
+		left.pause = c.newBackoff()
+	}
+	left.due = time.Now().Add(left.pause.NextBackOff())
+	c.letters = append(c.letters, left)
+}
+
+// letter is r with headers that say why it is a dead letter. The original key,
+// value and headers are as they came.
+func (c *Connector) letter(r *buffer.Record, o sinks.Outcome, now time.Time) *buffer.Record {
+	d := *r
+	h := func(key, value string) buffer.Header { return buffer.Header{Key: "weir." + key, Value: []byte(value)} }
+	d.Headers = append(slices.Clone(r.Headers),
+		h("connector", c.opt.Name),
+		h("topic", r.Topic),
+		h("topic_id", r.TopicID),
+		h("partition", strconv.Itoa(int(r.Partition))),
+		h("offset", strconv.FormatInt(r.Offset, 10)),
+		h("timestamp", timestamp(r.Time)),
+		h("status", strconv.Itoa(o.Status)),
+		h("reason", o.Reason),
+		h("failed_at", timestamp(now)),
+	)
+	return &d
+}
+
+func timestamp(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format("2006-01-02T15:04:05.000Z07:00")
+}
+
+// stick makes the lanes of b's records stand still because of them.
+func (b *batch) stick(why error) {
+	for _, p := range b.parts {
+		l := p.lane
+		if l.gone {
+			continue
+		}
+		if l.stuck == 0 {
+			l.blocked, l.blockedSince = why, time.Now()
+		}
+		l.stuck += p.n
+	}
+}
+
+// rename gives another reason for lanes that stand still already.
+func (b *batch) rename(why error) {
+	for _, p := range b.parts {
+		if !p.lane.gone {
+			p.lane.blocked = why
+		}
+	}
+}
+
+// unstick takes back, for one record of b, that l stands still because of it.
+func (l *lane) unstick(b *batch) {
+	if !b.stuck {
+		return
+	}
+	l.stuck--
+	if l.stuck == 0 {
+		l.blocked, l.blockedSince = nil, time.Time{}
+	}
+}
+
+// progress tells the lanes of b that records of theirs may have settled.
+func (b *batch) progress() {
+	for _, p := range b.parts {
+		if !p.lane.gone {
+			p.lane.progress()
+		}
+	}
+}
+
+// forget drops l's records from everything that waits to be sent and frees them.
+func (c *Connector) forget(l *lane) {
+	strip := func(b *batch) *batch { return b.without(func(o *lane) bool { return o == l }) }
+	all := func(list []*batch) []*batch {
+		kept := list[:0]
+		for _, b := range list {
+			if b = strip(b); b != nil {
+				kept = append(kept, b)
+			}
+		}
+		clear(list[len(kept):])
+		return kept
+	}
+	if c.open != nil {
+		c.open = strip(c.open)
+	}
+	c.ready, c.retries, c.letters = all(c.ready), all(c.retries), all(c.letters)
+	close(c.room)
+	c.room = make(chan struct{})
+	c.pump()
+}
+
+// without is b less the records of the lanes that gone says, which are freed;
+// nil when nothing is left.
+func (b *batch) without(gone func(*lane) bool) *batch {
+	if !slices.ContainsFunc(b.parts, func(p part) bool { return gone(p.lane) }) {
+		return b
+	}
+	rest := *b
+	rest.Batch, rest.parts, rest.reasons = buffer.Batch{}, nil, nil
+	b.each(func(i int, l *lane, r *buffer.Record) {
+		if gone(l) {
+			l.free(r)
+			return
+		}
+		rest.add(l, r)
+		if b.reasons != nil {
+			rest.reasons = append(rest.reasons, b.reasons[i])
+		}
+	})
+	if len(rest.Records) == 0 {
+		return nil
+	}
+	return &rest
+}
