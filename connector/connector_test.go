@@ -27,6 +27,12 @@ func (w *world) live(c *Connector) (stop func() map[int32]error) {
 	}
 }
 
+// pass lets d of virtual time go by and everything settle that is due by then.
+func pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
 func (c *Connector) laneStats(partition int32) LaneStats {
 	for _, l := range c.Stats().Lanes {
 		if l.Partition == partition {
@@ -53,7 +59,7 @@ func TestOutageHoldsWithinBudgetAndRecovers(t *testing.T) {
 		opt := w.options()
 		c := New(opt)
 		stop := w.live(c)
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		s := c.Stats()
 		if s.Down == nil || !strings.Contains(s.Down.Error(), "http://siem") {
 			t.Errorf("down for ten minutes, and the status says %v", s.Down)
@@ -70,7 +76,7 @@ func TestOutageHoldsWithinBudgetAndRecovers(t *testing.T) {
 		}
 		down = false
 		w.mu.Unlock()
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		if s := c.Stats(); s.Down != nil {
 			t.Errorf("the sink is back and the status says %v", s.Down)
 		}
@@ -100,7 +106,7 @@ func TestRejectWithoutDeadLetterStopsItsLaneOnly(t *testing.T) {
 		opt.DeadLetter = nil
 		c := New(opt)
 		stop := w.live(c)
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		for _, p := range []int32{0, 2} {
 			if w.commits[p] != w.ends[p] {
 				t.Errorf("partition %d stands at %d of %d because of another one", p, w.commits[p], w.ends[p])
@@ -116,7 +122,7 @@ func TestRejectWithoutDeadLetterStopsItsLaneOnly(t *testing.T) {
 		w.mu.Lock()
 		mended = true
 		w.mu.Unlock()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.complete()
 		if l := c.laneStats(1); l.Blocked != nil {
 			t.Errorf("mended, and still blocked: %v", l.Blocked)
@@ -140,7 +146,7 @@ func TestForbiddenIndexStopsItsLaneOnly(t *testing.T) {
 		}
 		c := New(w.options())
 		stop := w.live(c)
-		time.Sleep(10 * time.Minute)
+		pass(10 * time.Minute)
 		for _, p := range []int32{0, 2} {
 			if w.commits[p] != w.ends[p] {
 				t.Errorf("partition %d stands at %d of %d because of another one", p, w.commits[p], w.ends[p])
@@ -152,7 +158,7 @@ func TestForbiddenIndexStopsItsLaneOnly(t *testing.T) {
 		w.mu.Lock()
 		forbidden = false
 		w.mu.Unlock()
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.complete()
 		stop()
 	})
@@ -179,7 +185,7 @@ func TestDeadLetterThatRefusesBlocksItsLaneAndLosesNothing(t *testing.T) {
 		}
 		c := New(w.options())
 		stop := w.live(c)
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		if w.commits[0] != w.ends[0] || w.commits[1] != w.ends[1] {
 			t.Errorf("partitions 0 and 1 stand at %d and %d because of another one", w.commits[0], w.commits[1])
 		}
@@ -192,7 +198,7 @@ func TestDeadLetterThatRefusesBlocksItsLaneAndLosesNothing(t *testing.T) {
 		w.mu.Lock()
 		refuses = false
 		w.mu.Unlock()
-		time.Sleep(2 * time.Minute)
+		pass(2 * time.Minute)
 		w.complete()
 		if n := c.laneStats(2).Counts.DeadLettered; n != 3 {
 			t.Errorf("%d dead letters counted, want 3", n)
@@ -211,12 +217,12 @@ func TestWrongNumberOfOutcomesSettlesNothing(t *testing.T) {
 		opt.Sink = short
 		c := New(opt)
 		stop := w.live(c)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		if n, ok := w.commits[0]; ok {
 			t.Errorf("committed to %d on answers that lack a record", n)
 		}
 		short.on.Store(false)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.complete()
 		stop()
 	})
@@ -250,7 +256,7 @@ func TestTooLargeIsSplitDownToTheOneRecord(t *testing.T) {
 		}
 		c := New(w.options())
 		stop := w.live(c)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.complete()
 		if len(w.dead) != 1 || w.dead[key{0, 555}] != 1 {
 			t.Errorf("dead letters %v, want the one record that is too large, once", w.dead)
@@ -282,7 +288,7 @@ func TestRetryAfterIsObeyed(t *testing.T) {
 		opt.InFlightMax = 1
 		c := New(opt)
 		stop := w.live(c)
-		time.Sleep(5 * time.Minute)
+		pass(5 * time.Minute)
 		w.complete()
 		stop()
 	})
@@ -295,7 +301,7 @@ func TestDrainEndsInTime(t *testing.T) {
 		w.latency = func() time.Duration { return time.Hour }
 		c := New(w.options())
 		stop := w.live(c)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		began := time.Now()
 		errs := stop()
 		if d := time.Since(began); d != 5*time.Second {
@@ -315,7 +321,7 @@ func TestDrainDeliversWhatWasTaken(t *testing.T) {
 		opt.Linger = time.Minute // a lane that ends does not wait for it
 		c := New(opt)
 		stop := w.live(c)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		began := time.Now()
 		if errs := stop(); errs[0] != nil {
 			t.Error(errs[0])
@@ -335,7 +341,7 @@ func TestKillReturnsAtOnceAndCommitsNothingUnsettled(t *testing.T) {
 		opt := w.options()
 		c := New(opt)
 		stop := w.live(c)
-		time.Sleep(time.Second)
+		pass(time.Second)
 		began := time.Now()
 		c.Kill()
 		stop()
@@ -358,7 +364,7 @@ func TestQuietPartitionsShareOneRequest(t *testing.T) {
 		}
 		c := New(w.options())
 		stop := w.live(c)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.complete()
 		if requests > 2 {
 			t.Errorf("%d requests for 96 records of 48 partitions that came at once", requests)
@@ -397,7 +403,7 @@ func TestOrderedSendsNothingWhileAnEarlierRecordIsUnsettled(t *testing.T) {
 		opt.Ordered = true
 		c := New(opt)
 		stop := w.live(c)
-		time.Sleep(30 * time.Minute)
+		pass(30 * time.Minute)
 		w.complete()
 		stop()
 	})
@@ -419,7 +425,7 @@ func TestRecordLargerThanTheBudgetPasses(t *testing.T) {
 		}}
 		c := New(opt)
 		stop := w.live(c)
-		time.Sleep(time.Minute)
+		pass(time.Minute)
 		w.complete()
 		stop()
 	})
@@ -500,7 +506,7 @@ func TestLateAcknowledgementHoldsNoPlaceInTheWindow(t *testing.T) {
 		opt.Budget = buffer.NewBudget(64 << 20)
 		c := New(opt)
 		stop := w.live(c)
-		time.Sleep(70 * time.Second)
+		pass(70 * time.Second)
 		w.complete()
 		stop()
 	})

@@ -1,0 +1,142 @@
+package buffer
+
+import (
+	"testing"
+	"time"
+)
+
+// round starts as many requests as there is room for and answers them all.
+func round(w *Window, a Answer, took time.Duration) {
+	var slots []Slot
+	for w.Room() {
+		slots = append(slots, w.Start())
+	}
+	for _, s := range slots {
+		w.Done(s, a, took)
+	}
+}
+
+func limits(w *Window, rounds int, a Answer, took time.Duration) (out []int) {
+	for range rounds {
+		round(w, a, took)
+		out = append(out, w.Limit())
+	}
+	return out
+}
+
+func TestWindowDoublesUntilTheFirstRefusal(t *testing.T) {
+	w := NewWindow(1, 16)
+	if got := limits(w, 5, Clean, time.Second); got[0] != 2 || got[1] != 4 || got[2] != 8 || got[3] != 16 || got[4] != 16 {
+		t.Errorf("limits %v", got)
+	}
+}
+
+func TestManyRefusalsOfOneRoundCutOnce(t *testing.T) {
+	w := NewWindow(1, 16)
+	limits(w, 6, Clean, time.Second) // 16, and confirmed
+	round(w, Refused, 0)
+	if w.Limit() != 11 {
+		t.Errorf("limit %d after sixteen refusals of one round, want one cut by a third to 11", w.Limit())
+	}
+}
+
+func TestRefusedGrowthIsUndoneAndTriedEverMoreRarely(t *testing.T) {
+	w := NewWindow(1, 8)
+	limits(w, 2, Clean, time.Second) // 4
+	round(w, Clean, time.Second)     // 8
+	w.Done(w.Start(), Refused, 0)
+	if w.Limit() != 4 {
+		t.Fatalf("limit %d after a refused doubling from 4", w.Limit())
+	}
+	last := 0
+	for range 4 {
+		rounds := 0
+		for w.Limit() == 4 {
+			round(w, Clean, time.Second)
+			if rounds++; rounds > 1000 {
+				t.Fatal("never tries again")
+			}
+		}
+		if w.Limit() != 5 {
+			t.Fatalf("grew from 4 to %d", w.Limit())
+		}
+		if rounds <= last {
+			t.Errorf("tried again after %d rounds, the time before after %d", rounds, last)
+		}
+		last = rounds
+		w.Done(w.Start(), Refused, 0)
+		if w.Limit() != 4 {
+			t.Fatalf("limit %d after a refused growth from 4", w.Limit())
+		}
+	}
+}
+
+func TestWindowStaysWithinItsBounds(t *testing.T) {
+	w := NewWindow(3, 5)
+	for range 50 {
+		round(w, Refused, 0)
+		if w.Limit() < 3 {
+			t.Fatalf("limit %d", w.Limit())
+		}
+	}
+	for range 500 {
+		round(w, Clean, time.Second)
+		if w.Limit() > 5 {
+			t.Fatalf("limit %d", w.Limit())
+		}
+	}
+	if w.Limit() != 5 || w.InFlight() != 0 {
+		t.Errorf("limit %d, in flight %d", w.Limit(), w.InFlight())
+	}
+}
+
+func TestSlowingAnswersShrinkTheWindow(t *testing.T) {
+	w := NewWindow(1, 8)
+	limits(w, 10, Clean, time.Second)
+	if w.Limit() != 8 {
+		t.Fatalf("limit %d", w.Limit())
+	}
+	limits(w, 3, Clean, 5*time.Second)
+	if w.Limit() >= 8 {
+		t.Errorf("limit still %d though answers take five times as long", w.Limit())
+	}
+	if limits(w, 1000, Clean, 5*time.Second); w.Limit() != 8 {
+		t.Errorf("limit %d: a backend that stays slow is starved for ever", w.Limit())
+	}
+}
+
+func TestLimitThatIsNotReachedDoesNotGrow(t *testing.T) {
+	w := NewWindow(2, 8)
+	for range 100 {
+		w.Done(w.Start(), Clean, time.Second)
+	}
+	if w.Limit() != 2 {
+		t.Errorf("limit %d though one request at a time was in flight", w.Limit())
+	}
+}
+
+func TestNeutralAnswersChangeNothingButThePlace(t *testing.T) {
+	w := NewWindow(1, 8)
+	limits(w, 4, Clean, time.Second)
+	before := w.Limit()
+	for range 20 {
+		round(w, Neutral, 0)
+	}
+	if w.Limit() != before || w.InFlight() != 0 {
+		t.Errorf("limit %d (was %d), in flight %d", w.Limit(), before, w.InFlight())
+	}
+}
+
+func TestCollapseFallsToTheMinimum(t *testing.T) {
+	w := NewWindow(1, 8)
+	limits(w, 4, Clean, time.Second)
+	s := w.Start()
+	w.Collapse()
+	if w.Limit() != 1 {
+		t.Errorf("limit %d", w.Limit())
+	}
+	w.Done(s, Refused, 0) // of before the collapse: says nothing about now
+	if w.Limit() != 1 || w.InFlight() != 0 {
+		t.Errorf("limit %d, in flight %d", w.Limit(), w.InFlight())
+	}
+}

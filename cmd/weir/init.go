@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weir/config"
+	"weir/connector/kafka"
+	"weir/sinks/elastic"
+)
+
+// A dead-letter topic that we make has few partitions, which is enough for what
+// should be rare, and as many replicas as the brokers' default says.
+const (
+	deadLetterPartitions  = 3
+	deadLetterReplication = -1
+)
+
+func initCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "init",
+		Short: "Put index templates and dead-letter topics in place, once, with an administrator's rights",
+	}
+	path := configFlag(cmd)
+	print := cmd.Flags().Bool("print", false, "print what would be put in place, and change nothing")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		cfg, err := config.Load(*path)
+		if err != nil {
+			return err
+		}
+		ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Minute)
+		defer cancel()
+		options, err := kafkaOptions(cfg.Kafka, slog.New(slog.DiscardHandler))
+		if err != nil {
+			return err
+		}
+		for _, c := range cfg.Connectors {
+			if err := initConnector(ctx, cmd, c, options, *print); err != nil {
+				return fmt.Errorf("connector %s: %w", c.Name, err)
+			}
+		}
+		return nil
+	}
+	return cmd
+}
+
+func initConnector(ctx context.Context, cmd *cobra.Command, c config.Connector, options kafka.Options, print bool) error {
+	out := cmd.OutOrStdout()
+	e := c.Sink.Elasticsearch
+	target := e.Index
+	if e.DataStream != "" {
+		target = e.DataStream
+	}
+	name, pattern := elastic.TemplateName(c.Name), elastic.IndexPattern(target)
+	body, err := elastic.Template([]string{pattern}, e.DataStream != "")
+	if err != nil {
+		return err
+	}
+	if print {
+		fmt.Fprintf(out, "PUT _index_template/%s\n%s\n", name, body)
+		if c.DeadLetter.Topic != "" {
+			fmt.Fprintf(out, "# Kafka topic %s, %d partitions, the brokers' default replication\n", c.DeadLetter.Topic, deadLetterPartitions)
+		}
+		return nil
+	}
+	sink, err := newElastic(c, nil)
+	if err != nil {
+		return err
+	}
+	defer sink.Close()
+	if err := sink.InstallTemplate(ctx, name, body); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s: index template for %s is in place\n", c.Name, pattern)
+	if c.DeadLetter.Topic == "" {
+		return nil
+	}
+	if err := kafka.EnsureTopic(ctx, options, c.DeadLetter.Topic, deadLetterPartitions, deadLetterReplication); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s: dead-letter topic %s is in place\n", c.Name, c.DeadLetter.Topic)
+	return nil
+}

@@ -1,0 +1,157 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"weir/config"
+	"weir/connector/kafka"
+)
+
+// configFlag adds the flag that every command with a configuration has.
+func configFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().StringP("config", "c", "weir.yaml", "the configuration `file`")
+}
+
+func runCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Deliver until told to stop",
+		Long: `Deliver until told to stop.
+
+SIGTERM or Ctrl-C stops taking records, waits at most each connector's drain for
+those in flight, commits, and ends. A second one ends at once; nothing is lost
+by it, since nothing was committed that was not delivered.`,
+	}
+	path := configFlag(cmd)
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		return runBridge(cmd.Context(), *path, cmd.ErrOrStderr())
+	}
+	return cmd
+}
+
+func runBridge(ctx context.Context, path string, errs io.Writer) error {
+	cfg, err := config.Load(path)
+	if err != nil {
+		return err
+	}
+	log := newLog(cfg.Log, errs)
+	prepareProcess(cfg, log)
+
+	b, err := newBridge(cfg, log)
+	if err != nil {
+		return err
+	}
+	defer b.close()
+	a, err := startAdmin(cfg.Listen, cfg.ListenAuth.Token, b, newRegistry(b), log)
+	if err != nil {
+		return err
+	}
+	defer a.stop(ctx)
+	v, _ := buildVersion()
+	log.Info("weir runs", "version", v, "connectors", len(b.links), "memory", cfg.Memory.String(), "listen", cfg.Listen)
+	for i, l := range b.links {
+		log.Info("connector", "name", l.name, "group", cfg.Connectors[i].Group, "grade", l.grade)
+	}
+
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+	interrupted := false
+	watching := make(chan struct{})
+	go func() {
+		defer close(watching)
+		select {
+		case s := <-signals:
+			interrupted = s == syscall.SIGINT
+			log.Info("stopping: what is in flight is delivered and committed first", "signal", s.String())
+			stop()
+		case <-ctx.Done():
+			return
+		}
+		s, ok := <-signals
+		if ok {
+			log.Warn("stopping at once: what is in flight is read again at the next start", "signal", s.String())
+			b.kill()
+		}
+	}()
+	go b.watchHealth(ctx, log)
+
+	err = b.run(ctx)
+	signal.Stop(signals)
+	close(signals)
+	stop()
+	<-watching
+	report(log, b)
+	if err == nil && interrupted {
+		return errInterrupted
+	}
+	return err
+}
+
+// report logs what became of the records, as the last thing.
+func report(log *slog.Logger, b *bridge) {
+	for _, l := range b.links {
+		var total struct{ read, delivered, dead, filtered, duplicates int64 }
+		for _, lane := range l.connector.Stats().Lanes {
+			total.read += lane.Counts.Read
+			total.delivered += lane.Counts.Delivered
+			total.dead += lane.Counts.DeadLettered
+			total.filtered += lane.Counts.Filtered
+			total.duplicates += lane.Counts.Duplicates
+		}
+		log.Info("stopped", "connector", l.name, "read", total.read, "delivered", total.delivered,
+			"dead_lettered", total.dead, "filtered", total.filtered, "duplicates", total.duplicates,
+			"not_settled", total.read-total.delivered-total.dead-total.filtered)
+	}
+}
+
+// runtimeMemory is what the process needs beside the configured memory:
+// connections, codecs, the Go run time itself.
+const runtimeMemory = 48 << 20
+
+// prepareProcess sets what holds for the process as a whole.
+func prepareProcess(cfg *config.Config, log *slog.Logger) {
+	kafka.Globals(log)
+	// A batch that decompresses to more than this is not read, and its partition
+	// stands still and says so: the alternative is to be killed for memory.
+	kafka.LimitBatch(max(int64(cfg.Memory)/2, 64<<20))
+	// The garbage collector may use as much again as is held, but works harder
+	// before the process grows past what it was given.
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(int64(cfg.Memory) + runtimeMemory)
+	}
+}
+
+func healthCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "health",
+		Short: "Ask a running weir whether it is well (for container health checks)",
+	}
+	url := cmd.Flags().String("url", "http://127.0.0.1:9600/livez", "what to ask; /readyz says whether everything is delivered")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
+		defer cancel()
+		status, body, err := get(ctx, *url)
+		if err != nil {
+			return err
+		}
+		_, _ = fmt.Fprint(cmd.OutOrStdout(), body)
+		if status != 200 {
+			return fmt.Errorf("%s answered %d", *url, status)
+		}
+		return nil
+	}
+	return cmd
+}
