@@ -4,34 +4,71 @@ package config
 
 import "time"
 
+//go:generate go run ./reference
+
+// The comments on the fields are the reference a user reads: docs/configuration.md
+// is generated from them. `is:"file"` marks a path: a relative one is joined to
+// the folder of the YAML file. `is:"needed"` marks what has no default.
+
 // Config is the whole of weir.yaml.
 type Config struct {
-	Kafka      Kafka       `mapstructure:"kafka"`
-	Memory     Bytes       `mapstructure:"memory"`
-	Listen     string      `mapstructure:"listen"`
-	ListenAuth ListenAuth  `mapstructure:"listen_auth"`
-	Log        Log         `mapstructure:"log"`
+	// How the brokers are reached.
+	Kafka Kafka `mapstructure:"kafka"`
+	// Bytes of records held in memory at a time, over all connectors; at least
+	// 16MiB. Every connector has an equal share of it that others cannot take.
+	// When a share is spent, that connector stops reading until the sink has
+	// taken something: nothing is dropped. The process itself and the requests
+	// being built come on top.
+	Memory Bytes `mapstructure:"memory"`
+	// Address (host:port) of health, metrics and status over HTTP. Beyond
+	// loopback listen_auth.token is required. If the address is taken, weir does
+	// not start.
+	Listen string `mapstructure:"listen"`
+	// Who may ask the HTTP listener.
+	ListenAuth ListenAuth `mapstructure:"listen_auth"`
+	// What is logged, on standard error.
+	Log Log `mapstructure:"log"`
+	// The bridges to run, at least one.
 	Connectors []Connector `mapstructure:"connectors"`
 }
 
 // Kafka says how the brokers are reached.
 type Kafka struct {
-	Brokers  []string `mapstructure:"brokers"`
-	ClientID string   `mapstructure:"client_id"`
-	TLS      TLS      `mapstructure:"tls"`
-	SASL     SASL     `mapstructure:"sasl"`
-	Rack     string   `mapstructure:"rack"`
+	// Addresses (host:port) to begin with, at least one; the cluster tells of the
+	// others. While none answers weir tries again, for ever, and is not ready.
+	Brokers []string `mapstructure:"brokers" is:"needed"`
+	// Name shown in the brokers' logs and used for their quotas: 1 to 100 of
+	// a-z A-Z 0-9 . _ -
+	ClientID string `mapstructure:"client_id"`
+	// Encryption to the brokers.
+	TLS TLS `mapstructure:"tls"`
+	// Login to the brokers; without a mechanism there is none.
+	SASL SASL `mapstructure:"sasl"`
+	// The brokers' name (broker.rack) for where weir runs, to read from the
+	// nearest replica. Empty: read from the leader. A name no broker has does no
+	// harm.
+	Rack string `mapstructure:"rack"`
 }
 
-// TLS says how a server is verified and how we identify to it. Enabled is
-// meant for Kafka; an HTTP sink uses TLS when its URL says https.
+// TLS says how a server is verified and how we identify to it.
 type TLS struct {
-	Enabled            bool   `mapstructure:"enabled"`
-	CAFile             string `mapstructure:"ca_file"`
-	CertFile           string `mapstructure:"cert_file"`
-	KeyFile            string `mapstructure:"key_file"`
-	ServerName         string `mapstructure:"server_name"`
-	InsecureSkipVerify bool   `mapstructure:"insecure_skip_verify"`
+	// Speak TLS to the brokers. For a sink this key changes nothing: its URL says
+	// http or https.
+	Enabled bool `mapstructure:"enabled"`
+	// File of PEM certificates that the server's certificate must descend from.
+	// Empty: the system's roots.
+	CAFile string `mapstructure:"ca_file" is:"file"`
+	// File of our PEM certificate, for servers that ask for one (mTLS); together
+	// with key_file. Both are read at each handshake: a renewed one is taken up
+	// without a restart.
+	CertFile string `mapstructure:"cert_file" is:"file"`
+	// File of the PEM key of cert_file.
+	KeyFile string `mapstructure:"key_file" is:"file"`
+	// Name the server's certificate must be for. Empty: the host of the address.
+	ServerName string `mapstructure:"server_name"`
+	// Take any certificate. Whoever sits between can then read and change
+	// everything, credentials included: for tests only.
+	InsecureSkipVerify bool `mapstructure:"insecure_skip_verify"`
 }
 
 // SASL mechanisms.
@@ -46,101 +83,183 @@ const (
 // Password are the client id and the client secret of the client credentials
 // grant at TokenURL.
 type SASL struct {
-	Mechanism string   `mapstructure:"mechanism"`
-	Username  string   `mapstructure:"username"`
-	Password  Secret   `mapstructure:"password"`
-	TokenURL  string   `mapstructure:"token_url"`
-	Scopes    []string `mapstructure:"scopes"`
-	// TokenCAFile verifies the token server; empty: the system's roots.
-	TokenCAFile string `mapstructure:"token_ca_file"`
+	// PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER; empty: no login. PLAIN
+	// and OAUTHBEARER show the secret to the server and need TLS, except to
+	// loopback.
+	Mechanism string `mapstructure:"mechanism"`
+	// The user, or with OAUTHBEARER the client id.
+	Username string `mapstructure:"username"`
+	// The password, or with OAUTHBEARER the client secret. When it is wrong weir
+	// tries again, for ever, and is not ready.
+	Password Secret `mapstructure:"password"`
+	// OAUTHBEARER: where a token is fetched with the client credentials grant;
+	// https, or http to loopback.
+	TokenURL string `mapstructure:"token_url"`
+	// OAUTHBEARER: the scopes to ask for.
+	Scopes []string `mapstructure:"scopes"`
+	// OAUTHBEARER: file of PEM certificates that verify the token server. Empty:
+	// the system's roots.
+	TokenCAFile string `mapstructure:"token_ca_file" is:"file"`
 }
 
 // ListenAuth protects the admin listener; it is required beyond loopback.
 type ListenAuth struct {
+	// Bearer token a client must send, at least 16 characters. Empty: none is
+	// asked for, which is allowed on loopback only.
 	Token Secret `mapstructure:"token"`
 }
 
 // Log says what is logged and how.
 type Log struct {
-	Level  string `mapstructure:"level"`  // debug | info | warn | error
-	Format string `mapstructure:"format"` // text | json
+	// debug, info, warn or error: the least severe level that is logged.
+	Level string `mapstructure:"level"`
+	// text or json.
+	Format string `mapstructure:"format"`
 }
 
 // Connector is one entry of connectors: topics, one sink, and a consumer group
 // of its own.
 type Connector struct {
-	Name          string        `mapstructure:"name"`
-	Topics        []string      `mapstructure:"topics"`
-	TopicsPattern string        `mapstructure:"topics_pattern"`
-	Group         string        `mapstructure:"group"`
-	Start         string        `mapstructure:"start"` // earliest | latest | RFC 3339 time
-	Decode        Decode        `mapstructure:"decode"`
-	Batch         Batch         `mapstructure:"batch"`
-	InFlight      InFlight      `mapstructure:"in_flight"`
-	Ordered       bool          `mapstructure:"ordered"`
-	Retry         Retry         `mapstructure:"retry"`
-	Drain         time.Duration `mapstructure:"drain"`
-	DeadLetter    DeadLetter    `mapstructure:"dead_letter"`
-	Sink          Sink          `mapstructure:"sink"`
+	// Name in logs, metrics and status, unique: 1 to 100 of a-z A-Z 0-9 . _ -
+	Name string `mapstructure:"name" is:"needed"`
+	// The topics to read; this or topics_pattern. One that does not exist yet is
+	// waited for.
+	Topics []string `mapstructure:"topics"`
+	// Regular expression (RE2) of topic names, tried again as topics come and go.
+	// It matches anywhere in the name unless it is anchored with ^ and $.
+	TopicsPattern string `mapstructure:"topics_pattern"`
+	// Consumer group, one for each connector; offsets are kept under it, so a
+	// new name starts anew at start. Empty: weir.NAME.
+	Group string `mapstructure:"group"`
+	// Where a group without committed offsets begins: earliest, latest, or an
+	// RFC 3339 time (2026-01-31T00:00:00Z). The default skips nothing.
+	Start string `mapstructure:"start"`
+	// How values are read.
+	Decode Decode `mapstructure:"decode"`
+	// When the open batch is sent: as soon as one of the three is reached.
+	Batch Batch `mapstructure:"batch"`
+	// Requests to the sink at a time.
+	InFlight InFlight `mapstructure:"in_flight"`
+	// Send no record of a partition while an earlier one of it is unsettled. Each
+	// partition then waits for each of its answers: slower.
+	Ordered bool `mapstructure:"ordered"`
+	// The pause between attempts. There is no end to them: a record is
+	// delivered, dead-lettered, or keeps its place.
+	Retry Retry `mapstructure:"retry"`
+	// How long what is in flight may take to finish when weir stops or a
+	// partition is taken away; more than 0 and less than 60s. What is not settled
+	// by then is read again by the next owner.
+	Drain time.Duration `mapstructure:"drain"`
+	// Where rejected records go. With neither a topic nor a file, a rejected
+	// record blocks its partition, and health says so.
+	DeadLetter DeadLetter `mapstructure:"dead_letter"`
+	// The destination: exactly one of the keys below.
+	Sink Sink `mapstructure:"sink"`
 }
 
 // Decode says how values are read.
 type Decode struct {
-	Format string `mapstructure:"format"` // json | raw
+	// json: a JSON object is sent as it came, anything else is wrapped as text.
+	// raw: every value is wrapped as text.
+	Format string `mapstructure:"format"`
 }
 
 // Batch bounds one request: it is sent when any of the three is reached.
 type Batch struct {
-	Records int           `mapstructure:"records"`
-	Bytes   Bytes         `mapstructure:"bytes"`
-	Linger  time.Duration `mapstructure:"linger"`
+	// Records in a request at most, 1 to 100000.
+	Records int `mapstructure:"records"`
+	// Bytes of records in a request at most, before compression; at least 1KiB,
+	// at most the connector's share of memory. A larger record goes alone.
+	// Times in_flight.max it is what can be on its way at a time.
+	Bytes Bytes `mapstructure:"bytes"`
+	// How long the first record of a batch waits for others, 0 to 1m. 0: not at
+	// all, which makes many small requests.
+	Linger time.Duration `mapstructure:"linger"`
 }
 
 // InFlight bounds the requests at a time; between the two the number adapts.
 type InFlight struct {
+	// Requests at a time at least, 1 to max.
 	Min int `mapstructure:"min"`
+	// Requests at a time at most, up to 256. The number grows while the sink
+	// keeps up and is cut when it answers 429 or 503 or gets slower.
 	Max int `mapstructure:"max"`
 }
 
 // Retry shapes the pause between attempts. There is no end to them.
 type Retry struct {
+	// Pause after the first failure, at least 1ms; it grows with each further one.
 	Initial time.Duration `mapstructure:"initial"`
-	Max     time.Duration `mapstructure:"max"`
+	// Longest pause, at most 1h. A Retry-After of the sink goes before both.
+	Max time.Duration `mapstructure:"max"`
 }
 
 // DeadLetter says where rejected records go: a topic of the same cluster or a
 // file. With neither, a rejected record blocks its lane.
 type DeadLetter struct {
-	Topic   string `mapstructure:"topic"`
-	File    string `mapstructure:"file"`
-	Reasons string `mapstructure:"reasons"` // type | full: whether the sink's reason text, which can quote the event, is kept
+	// Topic of the same cluster; this or file. It must not be one that a
+	// connector reads. While it refuses, the partition waits: nothing is lost.
+	Topic string `mapstructure:"topic"`
+	// File that rejected records are appended to; this or topic.
+	File string `mapstructure:"file" is:"file"`
+	// What is kept of the sink's reason. type: its kind only. full: its text too,
+	// which can quote the event.
+	Reasons string `mapstructure:"reasons"`
 }
 
 // Sink holds exactly one destination.
 type Sink struct {
+	// Elasticsearch 8 or 9, through its bulk API.
 	Elasticsearch *Elasticsearch `mapstructure:"elasticsearch"`
 }
 
 // Elasticsearch is the elasticsearch sink.
 type Elasticsearch struct {
-	URLs        []string      `mapstructure:"urls"`
-	Flavor      string        `mapstructure:"flavor"` // elasticsearch
-	Index       string        `mapstructure:"index"`
-	DataStream  string        `mapstructure:"data_stream"`
-	Op          string        `mapstructure:"op"` // create | index
-	ID          string        `mapstructure:"id"` // offset | key | none | {field.path}
-	Pipeline    string        `mapstructure:"pipeline"`
-	Coordinates bool          `mapstructure:"coordinates"` // add kafka.{topic,partition,offset,timestamp}
-	Compression string        `mapstructure:"compression"` // none | gzip
-	Auth        Auth          `mapstructure:"auth"`
-	TLS         TLS           `mapstructure:"tls"`
-	Timeout     time.Duration `mapstructure:"timeout"`
+	// Nodes, at least one: http or https, without user and password. A node that
+	// does not answer is left alone for a while.
+	URLs []string `mapstructure:"urls" is:"needed"`
+	// elasticsearch. opensearch is reserved and not built yet.
+	Flavor string `mapstructure:"flavor"`
+	// Index to write to; this or data_stream. It may hold {topic}, {partition},
+	// {time:2006.01.02} (the record's timestamp in UTC, in Go's layout, so that a
+	// record sent twice meets its own index) and {field.path} of the event. What
+	// they come to is written in lower case.
+	Index string `mapstructure:"index"`
+	// Data stream to write to; this or index, with the same placeholders. op must
+	// be create.
+	DataStream string `mapstructure:"data_stream"`
+	// create: a record that is there already is left alone. index: it is
+	// overwritten.
+	Op string `mapstructure:"op"`
+	// The document's id. offset: made of cluster, topic, partition and offset, so
+	// that sending twice is harmless. key: the record's key. {field.path}: a field
+	// of the event. none: Elasticsearch makes one, and what is sent twice is there
+	// twice.
+	ID string `mapstructure:"id"`
+	// Ingest pipeline to run. Empty: the index's own.
+	Pipeline string `mapstructure:"pipeline"`
+	// Add kafka.topic, kafka.partition, kafka.offset and kafka.timestamp to each
+	// event.
+	Coordinates bool `mapstructure:"coordinates"`
+	// none or gzip, for requests. gzip costs CPU time here and saves network.
+	Compression string `mapstructure:"compression"`
+	// Login: an API key, or a user and a password, or nothing. Needs https,
+	// except to loopback.
+	Auth Auth `mapstructure:"auth"`
+	// How an https node is verified.
+	TLS TLS `mapstructure:"tls"`
+	// Limit of one request, from sending to the whole answer, 1s to 10m. After
+	// it nothing is known, and the batch is sent again.
+	Timeout time.Duration `mapstructure:"timeout"`
 }
 
 // Auth is how we log in to an HTTP sink: an API key, or a user and a password.
 type Auth struct {
-	APIKey   Secret `mapstructure:"api_key"`
+	// API key in its encoded form.
+	APIKey Secret `mapstructure:"api_key"`
+	// User; together with password.
 	Username string `mapstructure:"username"`
+	// Password of the user.
 	Password Secret `mapstructure:"password"`
 }
 

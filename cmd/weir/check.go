@@ -89,7 +89,7 @@ func checkOnline(ctx context.Context, cfg *config.Config, out io.Writer) error {
 		if err != nil {
 			say(false, "sink elasticsearch", err.Error())
 		} else {
-			say(true, "sink elasticsearch", info.String())
+			say(true, "sink elasticsearch", fmt.Sprintf("version %s, cluster %s, node %s", info.Version, info.Cluster, info.Node))
 			switch warning, err := sink.CheckTemplate(ctx); {
 			case err != nil:
 				say(false, "index template", err.Error())

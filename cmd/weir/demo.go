@@ -3,7 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
+	"os/signal"
 	"sync"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
@@ -100,9 +103,13 @@ func generateCommand() *cobra.Command {
 	}
 	opt := demo.GenerateOptions{}
 	cmd.Flags().StringSliceVar(&opt.Brokers, "brokers", []string{"127.0.0.1:9092"}, "Kafka brokers, host:port")
-	cmd.Flags().StringVar(&opt.Topic, "topic", "edr.events", "the topic, made if it is not there")
+	cmd.Flags().StringVar(&opt.Topic, "topic", "edr.events", "the topic, made if it is not there and the brokers allow it")
 	cmd.Flags().Float64Var(&opt.Rate, "rate", 100, "events a second")
 	cmd.Flags().DurationVar(&opt.For, "for", 0, "how long; default: until interrupted")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error { return demo.Generate(cmd.Context(), opt) }
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		return demo.Generate(ctx, opt)
+	}
 	return cmd
 }

@@ -8,15 +8,18 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"weir/connector"
+	"weir/connector/kafka"
 )
 
 const (
 	// stuckAfter is how long a partition may have records and settle none before
 	// that is trouble. A slow sink that settles now and then is slow, not stuck.
 	stuckAfter = time.Minute
-	// joinGrace is how long a connector may take to get into its group before that
-	// is trouble.
-	joinGrace = 10 * time.Second
+	// grace is how long something may go wrong with the brokers, as it does at
+	// every change of a leader, before that is trouble.
+	grace = 10 * time.Second
 )
 
 // trouble is one reason why the bridge is not ready.
@@ -36,8 +39,21 @@ func (b *bridge) troubles(now time.Time) []trouble {
 			all = append(all, trouble{connector: l.name, key: l.name + " " + key, text: fmt.Sprintf(format, args...)})
 		}
 		g := l.group.Status()
-		if trouble := g.Trouble(); trouble != "" && now.Sub(g.Since) > joinGrace {
-			add("group "+trouble, "kafka: %s (for %s)", trouble, ago(now, g.Since))
+		for _, f := range g.Faults {
+			if now.Sub(f.Since) > grace {
+				add("kafka "+f.What, "kafka, %s since %s: %v", f.What, ago(now, f.Since), f.Err)
+			}
+		}
+		for _, m := range g.Missing {
+			add("missing "+m.Topic, "kafka: waiting for topic %s: %v", m.Topic, m.Err)
+		}
+		if g.State != kafka.StateJoined && len(g.Faults) == 0 && len(g.Missing) == 0 {
+			add("group", "kafka: %s", g.State)
+		}
+		for _, p := range g.Partitions {
+			if p.Err != nil && now.Sub(p.Since) > grace {
+				add(fmt.Sprintf("partition %s/%d", p.Topic, p.Partition), "%s/%d is not read since %s: %v", p.Topic, p.Partition, ago(now, p.Since), p.Err)
+			}
 		}
 		s := l.connector.Stats()
 		if s.Down != nil {
@@ -47,20 +63,43 @@ func (b *bridge) troubles(now time.Time) []trouble {
 			}
 			add("down", "the sink takes nothing since %s: %v; %s", ago(now, s.DownSince), s.Down, next)
 		}
-		for _, lane := range s.Lanes {
-			if !lane.Live {
-				continue
-			}
-			where := fmt.Sprintf("%s/%d", lane.Topic, lane.Partition)
-			switch {
-			case lane.Blocked != nil:
-				add("blocked "+where, "%s stands still at offset %d since %s: %v", where, lane.Committed, ago(now, lane.BlockedSince), lane.Blocked)
-			case lane.Lag() > 0 && now.Sub(lane.Moved) > stuckAfter && s.Down == nil:
-				add("stuck "+where, "%s is stuck at offset %d for %s while its log ends at %d", where, lane.Committed, ago(now, lane.Moved), lane.End)
-			}
-		}
+		b.laneTroubles(s, now, add)
 	}
 	return all
+}
+
+// laneTroubles adds those of the partitions. Partitions with the same trouble are
+// one line: a dead-letter topic that refuses is one thing to mend, not 48.
+func (b *bridge) laneTroubles(s connector.Stats, now time.Time, add func(key, format string, args ...any)) {
+	type group struct {
+		first connector.LaneStats
+		n     int
+	}
+	blocked := map[string]*group{}
+	for _, lane := range s.Lanes {
+		where := fmt.Sprintf("%s/%d", lane.Topic, lane.Partition)
+		switch {
+		case !lane.Live:
+		case lane.Blocked != nil:
+			reason := lane.Blocked.Error()
+			if g := blocked[reason]; g != nil {
+				g.n++
+			} else {
+				blocked[reason] = &group{first: lane, n: 1}
+			}
+		case lane.Lag() > 0 && now.Sub(lane.Moved) > stuckAfter && s.Down == nil:
+			add("stuck "+where, "%s is stuck at offset %d for %s while its log ends at %d", where, lane.Committed, ago(now, lane.Moved), lane.End)
+		}
+	}
+	for _, reason := range slices.Sorted(maps.Keys(blocked)) {
+		g := blocked[reason]
+		others := ""
+		if g.n > 1 {
+			others = fmt.Sprintf(" (and %d more partitions)", g.n-1)
+		}
+		add("blocked: "+reason, "%s/%d%s stands still at offset %d since %s: %s",
+			g.first.Topic, g.first.Partition, others, g.first.Committed, ago(now, g.first.BlockedSince), reason)
+	}
 }
 
 func ago(now, then time.Time) string { return now.Sub(then).Round(time.Second).String() }

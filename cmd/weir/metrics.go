@@ -99,7 +99,8 @@ var (
 	}
 	readyDesc      = prometheus.NewDesc("weir_ready", "1 when /readyz says ok for this connector.", linkLabels, nil)
 	rebalancesDesc = prometheus.NewDesc("weir_rebalances_total", "Times the group gave this member another assignment.", linkLabels, nil)
-	expiredDesc    = prometheus.NewDesc("weir_records_expired_total", "Offsets that retention took from the log before they were read: lost, not by weir.", linkLabels, nil)
+	expiredDesc    = prometheus.NewDesc("weir_records_expired_total", "Offsets that retention took from the log before they were read: lost, not by weir.", laneLabels, nil)
+	fetchDesc      = prometheus.NewDesc("weir_fetched_bytes", "Bytes fetched and not yet taken by a lane.", linkLabels, nil)
 )
 
 func laneDesc(name, help string) *prometheus.Desc {
@@ -131,6 +132,7 @@ func (c bridgeCollector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- readyDesc
 	ch <- rebalancesDesc
 	ch <- expiredDesc
+	ch <- fetchDesc
 }
 
 func (c bridgeCollector) Collect(ch chan<- prometheus.Metric) {
@@ -147,7 +149,10 @@ func (c bridgeCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(readyDesc, prometheus.GaugeValue, flag(!troubled[s.Name]), s.Name)
 		g := l.group.Status()
 		ch <- prometheus.MustNewConstMetric(rebalancesDesc, prometheus.CounterValue, float64(g.Rebalances), s.Name)
-		ch <- prometheus.MustNewConstMetric(expiredDesc, prometheus.CounterValue, float64(g.Expired), s.Name)
+		ch <- prometheus.MustNewConstMetric(fetchDesc, prometheus.GaugeValue, float64(g.FetchHeld), s.Name)
+		for _, l := range g.Lost {
+			ch <- prometheus.MustNewConstMetric(expiredDesc, prometheus.CounterValue, float64(l.Offsets), s.Name, l.Topic, fmt.Sprint(l.Partition))
+		}
 		for _, lane := range s.Lanes {
 			for _, m := range laneMetrics {
 				if m.live && !lane.Live {

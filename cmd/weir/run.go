@@ -121,12 +121,14 @@ func report(log *slog.Logger, b *bridge) {
 // connections, codecs, the Go run time itself.
 const runtimeMemory = 48 << 20
 
+// minBatchLimit is the least size up to which a decompressed Kafka batch is read,
+// however little memory is configured: the largest message most clusters allow,
+// and some.
+const minBatchLimit = 64 << 20
+
 // prepareProcess sets what holds for the process as a whole.
 func prepareProcess(cfg *config.Config, log *slog.Logger) {
-	kafka.Globals(log)
-	// A batch that decompresses to more than this is not read, and its partition
-	// stands still and says so: the alternative is to be killed for memory.
-	kafka.LimitBatch(max(int64(cfg.Memory)/2, 64<<20))
+	kafka.Globals(log, max(int64(cfg.Memory)/2, minBatchLimit))
 	// The garbage collector may use as much again as is held, but works harder
 	// before the process grows past what it was given.
 	if os.Getenv("GOMEMLIMIT") == "" {

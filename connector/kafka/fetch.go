@@ -1,0 +1,424 @@
+package kafka
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/cenkalti/backoff/v4"
+
+	"weir/buffer"
+	"weir/connector"
+)
+
+// fetcher reads any number of partitions, with one request at a time to each
+// broker that leads some of them.
+//
+// It asks only for partitions whose reader has taken what was fetched before,
+// so that a reader that stands still is simply not asked for, and for no more
+// than there is room for: all that is fetched and not yet taken holds at most
+// limit bytes of memory, decompressed, and beyond that one batch at a time that
+// is larger than its partition's share. Room is computed before a request from
+// how far earlier answers expanded.
+//
+// It knows nothing of groups: a reader is told where to begin and where to go
+// when that is out of range.
+type fetcher struct {
+	cluster *cluster
+	limit   int64
+	log     *slog.Logger
+	// suspect is called when an answer looks as if the topic had been deleted or
+	// made again. It must not block.
+	suspect func(topic string)
+
+	ctx    context.Context
+	cancel context.CancelFunc
+	wg     sync.WaitGroup
+	lost   chan struct{} // has room for one signal: some reader has no leader
+
+	mu      sync.Mutex
+	readers map[*partitionReader]struct{}
+	leaders map[int32]*leaderLoop
+	// held is what blocks hold, reserved what requests in flight may bring, both
+	// in bytes; peak is the most that held ever was.
+	held, reserved, peak int64
+	// giant is the one block that may exceed the limit: a batch that does not fit
+	// is real data and has to get through. It is not counted against the others,
+	// or a lane that stands still with it would stop them all.
+	giant      int64
+	giantAsked bool // a request that may bring one is in flight
+	// ratio is how much larger answers are in memory than on the wire: the largest
+	// seen, slowly forgotten. It starts high, so that the first answers of a well
+	// compressed topic fit too.
+	ratio     float64
+	throttled time.Time // a broker makes us wait until then (quota)
+}
+
+const (
+	startRatio = 64
+	ratioDecay = 0.98 // an answer
+
+	// minWire is the least worth asking a partition for.
+	minWire = 64 << 10
+	// longPoll is how long a broker may keep a request when there is nothing new,
+	// shortPoll when there are partitions that would have to wait for it: they were
+	// left out since their reader was busy a moment ago.
+	longPoll, shortPoll = 500 * time.Millisecond, 20 * time.Millisecond
+	// busyFor is that moment.
+	busyFor = time.Second
+	// replicaLease is how long a nearer replica is read before the leader is asked
+	// again which one to read.
+	replicaLease = 5 * time.Minute
+	// aloneFor is how many answers a partition gets for itself after one in which
+	// its first batch did not fit.
+	aloneFor = 16
+)
+
+func newFetcher(ctx context.Context, c *cluster, limit int64, log *slog.Logger, suspect func(topic string)) *fetcher {
+	f := &fetcher{
+		cluster: c,
+		limit:   max(limit, 1<<20),
+		log:     log,
+		suspect: suspect,
+		lost:    make(chan struct{}, 1),
+		readers: make(map[*partitionReader]struct{}),
+		leaders: make(map[int32]*leaderLoop),
+		ratio:   startRatio,
+	}
+	f.ctx, f.cancel = context.WithCancel(ctx)
+	f.wg.Go(f.findLeaders)
+	return f
+}
+
+// Close ends the fetcher's goroutines and connections. Readers must not be used
+// any more.
+func (f *fetcher) Close() {
+	f.cancel()
+	f.wg.Wait()
+}
+
+// partitionReader reads one partition from an offset on.
+type partitionReader struct {
+	f      *fetcher
+	origin *buffer.Origin
+	ready  chan struct{} // has room for one signal: box or stop was set
+	end    atomic.Int64
+
+	// Those of the goroutine that calls Next.
+	cur     *block
+	scratch scratch
+
+	// The rest is guarded by f.mu.
+	next     int64 // to be asked for next
+	turn     int   // counts GoTos: an answer to an older question is thrown away
+	loop     *leaderLoop
+	epoch    int32
+	replica  int32 // read from this broker, -1: from the leader
+	until    time.Time
+	box      *block // fetched, not taken
+	tookAt   time.Time
+	askedAt  int64 // request number
+	stop     error // why it does not go on until GoTo
+	retryAt  time.Time
+	fails    int
+	alone    int // to be asked for alone that many times
+	care     int // after an unreadable answer: 1 alone, 2 alone and one batch only
+	grow     int64
+	ratio    float64
+	big      int64 // what a block of it held lately, when that was more than its share
+	end0     int64 // the end of the log as heard last from the leader
+	trouble  error // why nothing comes
+	since    time.Time
+	reported bool
+}
+
+// OutOfRangeError says that a partition's log does not hold the offset that is to
+// be read.
+type OutOfRangeError struct {
+	Topic     string
+	Partition int32
+	Offset    int64
+}
+
+func (e *OutOfRangeError) Error() string {
+	return fmt.Sprintf("partition %d of topic %q does not hold offset %d", e.Partition, e.Topic, e.Offset)
+}
+
+// Add begins to read a partition at offset.
+func (f *fetcher) Add(origin *buffer.Origin, offset int64) *partitionReader {
+	r := &partitionReader{
+		f:       f,
+		origin:  origin,
+		ready:   make(chan struct{}, 1),
+		next:    offset,
+		epoch:   -1,
+		replica: -1,
+		end0:    -1,
+	}
+	r.end.Store(-1)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.readers[r] = struct{}{}
+	f.assign(r)
+	return r
+}
+
+// Close gives back what the reader holds. Next must not be called any more.
+func (r *partitionReader) Close() {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	delete(r.f.readers, r)
+	if r.loop != nil {
+		delete(r.loop.readers, r)
+		r.loop = nil
+	}
+	r.turn++
+	r.f.free(r.box)
+	r.f.free(r.cur)
+	r.box, r.cur = nil, nil
+}
+
+// GoTo makes the reader go on at offset. Not while Next is called.
+func (r *partitionReader) GoTo(offset int64) {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	r.turn++
+	r.f.free(r.box)
+	r.f.free(r.cur)
+	r.box, r.cur, r.stop, r.next = nil, nil, nil, offset
+	r.recovered()
+	if r.loop != nil {
+		signal(r.loop.wake)
+	}
+}
+
+// Next hands out what comes next. The records alias memory that is the caller's
+// until its following call.
+//
+// Errors: ctx's; *OutOfRangeError, again and again until GoTo is called. Whatever
+// else goes wrong is tried again for ever and told by Trouble.
+func (r *partitionReader) Next(ctx context.Context) (connector.Run, error) {
+	for {
+		if err := ctx.Err(); err != nil {
+			return connector.Run{}, err
+		}
+		if r.cur != nil && !r.cur.taken() {
+			records, next := r.cur.run(&r.scratch, r.origin)
+			return connector.Run{Records: records, Next: next}, nil
+		}
+		if err := r.take(); err != nil {
+			return connector.Run{}, err
+		}
+		if r.cur != nil {
+			records, next := r.cur.run(&r.scratch, r.origin)
+			return connector.Run{Records: records, Next: next}, nil
+		}
+		select {
+		case <-r.ready:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// take gives back the block that was handed out and takes the one in the box.
+func (r *partitionReader) take() error {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	r.f.free(r.cur)
+	r.cur, r.box = r.box, nil
+	if r.cur == nil {
+		return r.stop
+	}
+	r.tookAt = time.Now()
+	if r.loop != nil {
+		signal(r.loop.wake)
+	}
+	return nil
+}
+
+// End is the offset behind the partition's last record, as last heard; -1 while
+// nothing was heard.
+func (r *partitionReader) End() int64 { return r.end.Load() }
+
+// Trouble is why nothing comes, and since when; nil when all is well.
+func (r *partitionReader) Trouble() (since time.Time, err error) {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	return r.since, r.trouble
+}
+
+// free gives back what a block held. Under f.mu.
+func (f *fetcher) free(b *block) {
+	if b == nil {
+		return
+	}
+	f.held -= b.charge
+	if b.giant {
+		f.giant = 0
+	}
+	f.wakeAll()
+}
+
+func (f *fetcher) wakeAll() {
+	for _, l := range f.leaders {
+		signal(l.wake)
+	}
+}
+
+// assign gives a reader to the loop of the broker that it is to be read from, or
+// to findLeaders when that is not known. Under f.mu.
+func (f *fetcher) assign(r *partitionReader) {
+	if r.loop != nil {
+		delete(r.loop.readers, r)
+		r.loop = nil
+	}
+	to, addr, ok := f.cluster.leader(r.origin.Topic, r.origin.Partition)
+	r.epoch = to.epoch
+	if r.replica >= 0 {
+		if near, known := f.cluster.address(r.replica); known {
+			to.broker, addr, ok = r.replica, near, true
+		} else {
+			r.replica = -1
+		}
+	}
+	if !ok {
+		signal(f.lost)
+		return
+	}
+	l := f.leaders[to.broker]
+	if l == nil || l.addr != addr {
+		l = newLeaderLoop(f, to.broker, addr)
+		f.leaders[to.broker] = l
+		f.wg.Go(l.run)
+	}
+	l.readers[r] = struct{}{}
+	r.loop = l
+	signal(l.wake)
+}
+
+// lose makes findLeaders look anew for who leads r's partition. Under f.mu.
+func (f *fetcher) lose(r *partitionReader) {
+	if r.loop != nil {
+		delete(r.loop.readers, r)
+		r.loop = nil
+	}
+	r.replica = -1
+	f.cluster.forget(r.origin.Topic)
+	signal(f.lost)
+}
+
+// findLeaders finds the leaders of partitions that have none.
+func (f *fetcher) findLeaders() {
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(100*time.Millisecond),
+		backoff.WithMaxInterval(5*time.Second),
+		backoff.WithMaxElapsedTime(0))
+	for {
+		select {
+		case <-f.ctx.Done():
+			return
+		case <-f.lost:
+		}
+		for {
+			topics := f.leaderless()
+			if len(topics) == 0 {
+				break
+			}
+			heard, err := f.cluster.refresh(f.ctx, topics...)
+			if f.ctx.Err() != nil {
+				return
+			}
+			f.mu.Lock()
+			left := 0
+			for r := range f.readers {
+				if r.loop != nil {
+					continue
+				}
+				f.assign(r)
+				if r.loop == nil {
+					left++
+					r.failed(cmp.Or(err, heard[r.origin.Topic].err, error(sarama.ErrLeaderNotAvailable)))
+				}
+			}
+			f.mu.Unlock()
+			if left == 0 {
+				break
+			}
+			if !sleep(f.ctx, pause.NextBackOff()) {
+				return
+			}
+		}
+		pause.Reset()
+	}
+}
+
+func (f *fetcher) leaderless() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	seen := map[string]bool{}
+	var topics []string
+	for r := range f.readers {
+		if r.loop == nil && !seen[r.origin.Topic] {
+			seen[r.origin.Topic] = true
+			topics = append(topics, r.origin.Topic)
+		}
+	}
+	return topics
+}
+
+// quietFor is how long a partition without leader is not worth a line: leaders
+// move in the course of any restart.
+const quietFor = 10 * time.Second
+
+// failed notes why nothing comes. Under f.mu.
+func (r *partitionReader) failed(err error) {
+	now := time.Now()
+	if r.trouble == nil {
+		r.since = now
+	}
+	changed := r.trouble == nil || !alike(r.trouble, err)
+	r.trouble = err
+	r.fails++
+	if changed {
+		r.reported = false
+	}
+	if r.reported || (leaderMoved(err) && now.Sub(r.since) < quietFor) {
+		return
+	}
+	r.reported = true
+	r.f.log.Warn("reading a partition fails, trying again",
+		"topic", r.origin.Topic, "partition", r.origin.Partition, "offset", r.next, "err", err)
+}
+
+// recovered notes that all is well. Under f.mu.
+func (r *partitionReader) recovered() {
+	if r.reported {
+		r.f.log.Info("reading a partition goes on",
+			"topic", r.origin.Topic, "partition", r.origin.Partition, "offset", r.next, "after", time.Since(r.since).Round(time.Millisecond))
+	}
+	r.trouble, r.reported, r.fails, r.retryAt = nil, false, 0, time.Time{}
+}
+
+func signal(ch chan struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// sleep waits for d; it reports false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

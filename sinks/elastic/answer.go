@@ -1,0 +1,224 @@
+package elastic
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"weir/sinks"
+)
+
+// An item is what the answer says about one record.
+type item struct {
+	Status       int        `json:"status"`
+	FailureStore string     `json:"failure_store"`
+	Error        *itemError `json:"error"`
+}
+
+type itemError struct {
+	Type   string `json:"type"`
+	Reason string `json:"reason"`
+}
+
+// answerQuery makes Elasticsearch keep exactly one entry an item and in it what
+// item reads. Without items.*.status the items that went well would be left out,
+// and the others could not be told apart.
+const answerQuery = "filter_path=items.*.status,items.*.failure_store,items.*.error.type,items.*.error.reason"
+
+// answerLimit is how long the answer for n records may be. The reason of a
+// mapping error can quote a part of the event.
+func answerLimit(n int) int { return 64<<10 + n*4<<10 }
+
+// parseAnswer reads the items of an answer to n actions op, in their order.
+// It appends to items.
+//
+// Errors: everything that is not exactly n items, each with a status, under the
+// name of the action. Such an answer settles nothing.
+func parseAnswer(b []byte, op string, n int, items []item) ([]item, error) {
+	if got, ok := parsePlainAnswer(b, op, n, items); ok {
+		return got, nil
+	}
+	return parseAnyAnswer(b, op, n, items)
+}
+
+// parsePlainAnswer reads the answer to a batch that went well, which is nearly
+// every one: {"items":[{"create":{"status":201}},...]} without white space. It
+// gives up on anything else.
+func parsePlainAnswer(b []byte, op string, n int, items []item) ([]item, bool) {
+	const (
+		open  = `{"items":[`
+		after = `":{"status":`
+	)
+	if n == 0 || !bytes.HasPrefix(b, []byte(open)) {
+		return nil, false
+	}
+	// What stands before each status is the same everywhere.
+	before := make([]byte, 0, 32)
+	before = append(before, `{"`...)
+	before = append(before, op...)
+	before = append(before, after...)
+	b = b[len(open):]
+	for i := range n {
+		if i > 0 {
+			if len(b) == 0 || b[0] != ',' {
+				return nil, false
+			}
+			b = b[1:]
+		}
+		// Three digits and two braces.
+		if len(b) < len(before)+5 || string(b[:len(before)]) != string(before) {
+			return nil, false
+		}
+		b = b[len(before):]
+		x, y, z := b[0]-'0', b[1]-'0', b[2]-'0'
+		if x < 1 || x > 9 || y > 9 || z > 9 || b[3] != '}' || b[4] != '}' {
+			return nil, false
+		}
+		items = append(items, item{Status: int(x)*100 + int(y)*10 + int(z)})
+		b = b[5:]
+	}
+	if !bytes.HasPrefix(b, []byte("]}")) || len(trim(b[2:])) > 0 {
+		return nil, false
+	}
+	return items, true
+}
+
+// parseAnyAnswer reads any answer.
+func parseAnyAnswer(b []byte, op string, n int, items []item) ([]item, error) {
+	var a struct {
+		Items []map[string]*struct {
+			item
+			Status *int `json:"status"`
+		} `json:"items"`
+	}
+	if err := json.Unmarshal(b, &a); err != nil {
+		return nil, fmt.Errorf("unreadable answer: %w", describe(err))
+	}
+	if len(a.Items) != n {
+		return nil, fmt.Errorf("the answer has %d items for %d records", len(a.Items), n)
+	}
+	for i, one := range a.Items {
+		it := one[op]
+		switch {
+		case len(one) != 1 || it == nil:
+			return nil, fmt.Errorf("item %d of the answer is not a single %q", i, op)
+		case it.Status == nil:
+			return nil, fmt.Errorf("item %d of the answer has no status", i)
+		}
+		it.item.Status = *it.Status
+		items = append(items, it.item)
+	}
+	return items, nil
+}
+
+// describe is err without what it may quote of the answer.
+func describe(err error) error {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Errorf("not JSON at byte %d", syntax.Offset)
+	case errors.As(err, &kind):
+		return fmt.Errorf("not what _bulk answers at byte %d", kind.Offset)
+	}
+	return errors.New("not JSON")
+}
+
+// verdict says what it means for the record. op is the action, id whether we
+// gave the document an id.
+func (it *item) verdict(op string, id, quote bool) sinks.Outcome {
+	o := sinks.Outcome{Status: it.Status}
+	if it.Error != nil {
+		o.Reason = it.Error.text(quote)
+	}
+	switch s := it.Status; {
+	case (s == 200 || s == 201) && it.Error == nil:
+		o.Verdict = sinks.Ack
+		if it.FailureStore == "used" {
+			o.Note = sinks.Quarantined
+		}
+	case s == 409 && op == "create" && id && it.is("version_conflict_engine_exception"):
+		o.Verdict, o.Note, o.Reason = sinks.Ack, sinks.Duplicate, ""
+	case s == 429:
+		o.Note = sinks.Overloaded
+	case s == 401, s == 403, s == 404:
+		o.Note = sinks.Misconfigured
+	case s == 400 && it.ofSettings():
+		o.Note = sinks.Misconfigured
+	case s == 400 && it.Error != nil:
+		o.Verdict = sinks.Reject
+	case s == 500 && it.ofPipeline():
+		o.Verdict = sinks.Reject
+	}
+	return o
+}
+
+func (it *item) is(errorType string) bool { return it.Error != nil && it.Error.Type == errorType }
+
+// ofSettings reports whether a 400 is about the cluster's settings and not about
+// the event: every other event would be refused just so. The reasons are those
+// of Elasticsearch 8.19; they are compared from their beginning, where no
+// content of an event stands.
+func (it *item) ofSettings() bool {
+	if it.Error == nil {
+		return false
+	}
+	reason := it.Error.Reason
+	switch it.Error.Type {
+	case "index_closed_exception":
+		return true
+	case "validation_exception":
+		// An index cannot be made: "Validation Failed: 1: this action would add [2]
+		// shards, but this cluster currently has [1000]/[1000] maximum normal shards
+		// open;".
+		return strings.HasPrefix(reason, "Validation Failed: 1: this action would add [")
+	case "illegal_argument_exception":
+		return strings.HasPrefix(reason, "pipeline with id [") && strings.HasSuffix(reason, "] does not exist") ||
+			strings.HasPrefix(reason, "no write index is defined for alias [") ||
+			strings.HasPrefix(reason, "only write ops with an op_type of create are allowed in data streams")
+	}
+	return false
+}
+
+// ofPipeline reports whether a 500 says that a processor of an ingest pipeline
+// could not take this event. Elasticsearch answers 400 only for the exceptions
+// that it knows for the client's fault; these two are others, and are thrown by
+// nothing but the processors fail and dissect. Retried, they would block the
+// lane for ever.
+func (it *item) ofPipeline() bool { return it.is("fail_processor_exception") || it.is("find_match") }
+
+// maxReason bounds the reason of an Outcome, in bytes.
+const maxReason = 1 << 10
+
+// text is the error as one line.
+func (e *itemError) text(quote bool) string {
+	s := e.Type
+	if s == "" {
+		s = "error without a type"
+	}
+	if quote && e.Reason != "" {
+		s += ": " + e.Reason
+	}
+	return oneLine(s, maxReason)
+}
+
+// oneLine is s without control characters, cut after at most n bytes.
+func oneLine(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) <= n {
+		return s
+	}
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}

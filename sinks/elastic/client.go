@@ -1,0 +1,387 @@
+// Package elastic is the Elasticsearch sink: it streams a batch as one _bulk
+// request and reads one verdict a record from the answer.
+package elastic
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/elastic/elastic-transport-go/v8/elastictransport"
+	"github.com/elastic/go-elasticsearch/v8"
+
+	"weir/sinks"
+)
+
+// Config says where and how to write. New checks it.
+type Config struct {
+	// URLs of the nodes, http or https, without credentials in them.
+	URLs []string
+	// Index or DataStream is the template of the name to write to; exactly one of
+	// them is set. {topic}, {partition}, {time:GO LAYOUT} and {field.path} are
+	// replaced for every record.
+	Index, DataStream string
+	// Op is the bulk action: create or index. A data stream takes create only.
+	Op string
+	// ID says what a document's id is made of: offset, key, none or {field.path}.
+	ID string
+	// Pipeline is the ingest pipeline to name in the request; empty: none.
+	Pipeline string
+	// Coordinates adds the member "kafka" to every event that has none.
+	Coordinates bool
+	// Compression of the request: none or gzip.
+	Compression string
+	// Authorization gives the value of the header of that name. It is asked
+	// before the first request and again after an answer 401, so that a rotated
+	// secret is taken up. Nil: no such header.
+	Authorization func() (string, error)
+	// TLS for https URLs; nil: the system's roots and no certificate of our own.
+	TLS *tls.Config
+	// Timeout bounds one request from its first byte to the last of its answer.
+	Timeout time.Duration
+	// IncludeReasons keeps Elasticsearch's reason text in an Outcome. It can quote
+	// the event; without it only the error's type is kept.
+	IncludeReasons bool
+	// Observe is called once for every _bulk request, with the answer's status (0:
+	// no answer) and how long it took until the answer was read. Nil: not called.
+	Observe func(status int, took time.Duration)
+}
+
+// Sink writes to one Elasticsearch cluster. It is safe for concurrent use.
+type Sink struct {
+	cfg       Config
+	client    *elasticsearch.BaseClient
+	transport *http.Transport
+	layout    layout
+	bulkPath  string // with its query
+	pools     pools
+
+	authMu sync.Mutex
+	auth   string
+	authOK bool
+}
+
+// do performs one small request (not a _bulk) and returns the answer's status
+// and body, of which at most maxSmallAnswer bytes are read. path is escaped and
+// starts with a slash; body is JSON, or nil for none.
+//
+// An error means that there was no usable answer, and is a *sinks.RequestError.
+// An answer of any status is not an error.
+func (s *Sink) do(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	var r io.Reader
+	if body != nil {
+		r = strings.NewReader(string(body))
+	}
+	req, err := newRequest(ctx, method, path, r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	res, err := s.perform(req)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer res.Body.Close()
+	answer, err = readBounded(res.Body, maxSmallAnswer, nil)
+	if err != nil {
+		return 0, nil, &sinks.RequestError{Status: res.StatusCode, Endpoint: endpoint(req), Err: err}
+	}
+	return res.StatusCode, answer, nil
+}
+
+// maxSmallAnswer bounds the answers that do reads.
+const maxSmallAnswer = 8 << 20
+
+// newRequest makes a request that the client completes with a node's address.
+func newRequest(ctx context.Context, method, path string, body io.Reader) (*http.Request, error) {
+	u, err := url.ParseRequestURI(path)
+	if err != nil {
+		return nil, fmt.Errorf("request path: %w", err)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, "http://node.invalid", body)
+	if err != nil {
+		return nil, err
+	}
+	req.URL.Path, req.URL.RawPath, req.URL.RawQuery = u.Path, u.RawPath, u.RawQuery
+	req.Host = "" // the node's, which the client fills in
+	req.Header.Set("Accept", "application/json")
+	return req, nil
+}
+
+// perform sends req to the next node. The error is a *sinks.RequestError.
+//
+// The client sends with a bare RoundTripper: it follows no redirect, so the
+// credentials go nowhere but to the configured nodes.
+func (s *Sink) perform(req *http.Request) (*http.Response, error) {
+	auth, err := s.authorization()
+	if err != nil {
+		if req.Body != nil {
+			_ = req.Body.Close()
+		}
+		return nil, &sinks.RequestError{Misconfigured: true, Err: fmt.Errorf("credentials: %w", err)}
+	}
+	if auth != "" {
+		req.Header.Set("Authorization", auth)
+	}
+	res, err := s.client.Perform(req)
+	if err != nil {
+		return nil, s.failed(req, err)
+	}
+	if res.StatusCode == http.StatusUnauthorized {
+		s.forget(auth)
+	}
+	return res, nil
+}
+
+// failed says why there was no answer to req.
+func (s *Sink) failed(req *http.Request, err error) error {
+	re := &sinks.RequestError{Endpoint: endpoint(req), Err: err}
+	switch cause := context.Cause(req.Context()); {
+	case strings.Contains(err.Error(), "not Elasticsearch"):
+		// The client's product check; it has no error value to compare with.
+		re.Misconfigured = true
+		re.Err = errors.New("the server is not Elasticsearch (its answer has no header X-Elastic-Product: Elasticsearch)")
+	case errors.Is(cause, context.DeadlineExceeded):
+		re.Err = fmt.Errorf("no answer within %s", s.cfg.Timeout)
+	case cause != nil:
+		re.Err = cause
+	case isCertificateError(err):
+		re.Misconfigured = true
+	}
+	return re
+}
+
+// isCertificateError reports whether the two sides do not trust each other,
+// which no retry mends.
+func isCertificateError(err error) bool {
+	var verify *tls.CertificateVerificationError
+	var alert tls.AlertError
+	var record tls.RecordHeaderError
+	return errors.As(err, &verify) || errors.As(err, &alert) || errors.As(err, &record)
+}
+
+// authorization is the value of the Authorization header, empty for none.
+func (s *Sink) authorization() (string, error) {
+	if s.cfg.Authorization == nil {
+		return "", nil
+	}
+	s.authMu.Lock()
+	defer s.authMu.Unlock()
+	if s.authOK {
+		return s.auth, nil
+	}
+	v, err := s.cfg.Authorization()
+	if err != nil {
+		return "", err
+	}
+	if strings.ContainsAny(v, "\r\n\x00") {
+		// net/http would refuse it with an error that quotes it.
+		return "", errors.New("the credentials hold a line break")
+	}
+	s.auth, s.authOK = v, true
+	return v, nil
+}
+
+// forget makes the next request ask for the credentials anew, unless another
+// request has done so since.
+func (s *Sink) forget(refused string) {
+	s.authMu.Lock()
+	defer s.authMu.Unlock()
+	if s.auth == refused {
+		s.auth, s.authOK = "", false
+	}
+}
+
+// Close closes the idle connections. Requests in flight go on.
+func (s *Sink) Close() { s.transport.CloseIdleConnections() }
+
+// endpoint is the node that req was sent to.
+func endpoint(req *http.Request) string {
+	if req.URL.Host == "node.invalid" {
+		return ""
+	}
+	return req.URL.Scheme + "://" + req.URL.Host
+}
+
+// errTooLong says that an answer is longer than any honest one.
+var errTooLong = errors.New("answer too long")
+
+// readBounded appends r to buf up to its end.
+//
+// Errors: errTooLong when there are more than limit bytes, those of r.
+func readBounded(r io.Reader, limit int, buf []byte) ([]byte, error) {
+	start := len(buf)
+	for {
+		if cap(buf)-len(buf) < 512 {
+			grown := make([]byte, len(buf), 2*cap(buf)+4096)
+			copy(grown, buf)
+			buf = grown
+		}
+		n, err := r.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if len(buf)-start > limit {
+			return buf, fmt.Errorf("%w: more than %d bytes", errTooLong, limit)
+		}
+		if err == io.EOF {
+			return buf, nil
+		}
+		if err != nil {
+			return buf, fmt.Errorf("answer cut off after %d bytes: %w", len(buf)-start, err)
+		}
+	}
+}
+
+// The values of Config.Op and Config.Compression.
+const (
+	opCreate     = "create"
+	opIndex      = "index"
+	compressNone = "none"
+	compressGzip = "gzip"
+)
+
+// New checks cfg and makes a sink of it. Nothing is sent.
+//
+// Errors: all faults of cfg at once.
+func New(cfg Config) (*Sink, error) {
+	var faults []error
+	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+
+	if len(cfg.URLs) == 0 {
+		fault("no URL")
+	}
+	for _, raw := range cfg.URLs {
+		// The URL itself is not quoted where it may hold a password.
+		u, err := url.Parse(strings.TrimSpace(raw))
+		switch {
+		case err != nil:
+			fault("a URL that cannot be read")
+		case u.User != nil:
+			fault("credentials in the URL of %s: they belong in auth", u.Host)
+		case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+			fault("URL %q: want http://host:port or https://host:port", raw)
+		case u.RawQuery != "", u.Fragment != "":
+			fault("URL %q: no query and no fragment here", raw)
+		}
+	}
+	l := layout{coordinates: cfg.Coordinates, quote: cfg.IncludeReasons}
+	if err := l.target(&cfg); err != nil {
+		faults = append(faults, err)
+	}
+	if err := l.identify(cfg.ID); err != nil {
+		faults = append(faults, err)
+	}
+	switch cfg.Op {
+	case opCreate, opIndex:
+		l.open = `{"` + cfg.Op + `":{`
+	default:
+		fault("op %q: want create or index", cfg.Op)
+	}
+	if cfg.DataStream != "" && cfg.Op == opIndex {
+		fault("op index: a data stream takes create only")
+	}
+	if cfg.Compression != compressNone && cfg.Compression != compressGzip {
+		fault("compression %q: want none or gzip", cfg.Compression)
+	}
+	if cfg.Timeout <= 0 {
+		fault("timeout %s: want more than 0", cfg.Timeout)
+	}
+	if len(faults) > 0 {
+		return nil, errors.Join(faults...)
+	}
+
+	s := &Sink{cfg: cfg, layout: l, bulkPath: bulkPath(&cfg, &l)}
+	s.transport = &http.Transport{
+		Proxy:                 http.ProxyFromEnvironment,
+		DialContext:           dial,
+		TLSClientConfig:       cfg.TLS.Clone(),
+		MaxIdleConns:          0,
+		MaxIdleConnsPerHost:   64,
+		IdleConnTimeout:       90 * time.Second,
+		TLSHandshakeTimeout:   10 * time.Second,
+		ExpectContinueTimeout: time.Second,
+		DisableCompression:    true, // the answers are short
+		WriteBufferSize:       64 << 10,
+		ReadBufferSize:        32 << 10,
+	}
+	client, err := elasticsearch.NewBaseClient(elasticsearch.Config{
+		Addresses:    cfg.URLs,
+		Transport:    s.transport,
+		DisableRetry: true, // one owner of retries: the connector
+		ConnectionPoolFunc: func(conns []*elastictransport.Connection, _ elastictransport.Selector) elastictransport.ConnectionPool {
+			return &nodes{conns: conns, now: time.Now}
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	s.client = client
+	return s, nil
+}
+
+// target takes over the name to write to.
+func (l *layout) target(cfg *Config) error {
+	template, what := cfg.Index, "index"
+	switch {
+	case cfg.Index == "" && cfg.DataStream == "", cfg.Index != "" && cfg.DataStream != "":
+		return errors.New("want exactly one of index and data stream")
+	case cfg.DataStream != "":
+		template, what = cfg.DataStream, "data stream"
+	}
+	n, err := parseName(template)
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	l.index = n
+	return nil
+}
+
+// identify takes over what ids are made of.
+func (l *layout) identify(id string) error {
+	switch id {
+	case "offset":
+		l.id = idOffset
+	case "key":
+		l.id = idKey
+	case "none":
+		l.id = idNone
+	default:
+		inner, open := strings.CutPrefix(id, "{")
+		inner, closed := strings.CutSuffix(inner, "}")
+		if !open || !closed || strings.ContainsAny(inner, "{}") {
+			return fmt.Errorf("id %q: want offset, key, none or {field.path}", id)
+		}
+		path, err := parsePath(inner)
+		if err != nil {
+			return fmt.Errorf("id: %w", err)
+		}
+		l.id, l.idPath = idField, path
+	}
+	return nil
+}
+
+// bulkPath is the path and the query of all _bulk requests.
+func bulkPath(cfg *Config, l *layout) string {
+	path := "/_bulk"
+	if l.index.fixed != "" {
+		path = "/" + url.PathEscape(l.index.fixed) + path
+	}
+	path += "?" + answerQuery
+	if cfg.Pipeline != "" {
+		path += "&pipeline=" + url.QueryEscape(cfg.Pipeline)
+	}
+	if cfg.DataStream != "" {
+		path += "&require_data_stream=true"
+	}
+	return path
+}

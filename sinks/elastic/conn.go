@@ -1,0 +1,47 @@
+package elastic
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+// A patientConn goes on as if a write had gone well when the other side has
+// closed the connection, so that what that side said before can still be read.
+//
+// A server may answer before it has read the whole body and hang up: 413 for one
+// that is too long, 401, 429. net/http gives up at the first write that fails and
+// reports a broken pipe; the batch would be sent again for ever in its full
+// length, where the answer says to halve it. Nothing is taken for delivered by
+// this: when there is no answer to read, reading fails, and when there is one, it
+// has to name every record.
+type patientConn struct {
+	net.Conn
+	gone atomic.Bool
+}
+
+// Write writes p, or drops it when the other side is gone.
+func (c *patientConn) Write(p []byte) (int, error) {
+	if c.gone.Load() {
+		return len(p), nil
+	}
+	n, err := c.Conn.Write(p)
+	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+		c.gone.Store(true)
+		return len(p), nil
+	}
+	return n, err
+}
+
+// dial connects to a node.
+func dial(ctx context.Context, network, address string) (net.Conn, error) {
+	d := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}
+	conn, err := d.DialContext(ctx, network, address)
+	if err != nil {
+		return nil, err
+	}
+	return &patientConn{Conn: conn}, nil
+}

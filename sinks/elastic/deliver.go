@@ -1,0 +1,233 @@
+package elastic
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"weir/buffer"
+	"weir/sinks"
+)
+
+// pools keep what one Deliver leaves for the next.
+type pools struct {
+	encoders, compressors, answers sync.Pool
+}
+
+// answer is the memory that one answer is read with.
+type answer struct {
+	text  []byte
+	items []item
+}
+
+// Deliver sends b as one _bulk request. A record that there is no legal index
+// name or id for is rejected and not sent.
+func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func()) ([]sinks.Outcome, error) {
+	outcomes := make([]sinks.Outcome, len(b.Records))
+	e, ok := s.pools.encoders.Get().(*encoder)
+	if !ok {
+		e = new(encoder)
+	}
+	defer func() {
+		e.release()
+		s.pools.encoders.Put(e)
+	}()
+	if !e.start(&s.layout, b.Records, outcomes, time.Now()) {
+		return outcomes, nil
+	}
+
+	var src io.Reader = e
+	if s.cfg.Compression == compressGzip {
+		c, ok := s.pools.compressors.Get().(*compressor)
+		if !ok {
+			c = newCompressor()
+		}
+		defer s.pools.compressors.Put(c)
+		c.start(e)
+		src = c
+	}
+	a, ok := s.pools.answers.Get().(*answer)
+	if !ok {
+		a = new(answer)
+	}
+	defer func() {
+		clear(a.items)
+		if cap(a.text) <= 4*maxKept {
+			s.pools.answers.Put(a)
+		}
+	}()
+
+	endpoint, err := s.bulk(ctx, src, len(b.Records), a)
+	if err != nil {
+		return nil, err
+	}
+	// The transport reads no more: e is ours again.
+	var items []item
+	if e.done() {
+		items, err = parseAnswer(a.text, s.cfg.Op, e.sent, a.items[:0])
+	} else {
+		err = errors.New("answered before it had read the request")
+	}
+	if err != nil {
+		return nil, &sinks.RequestError{Status: http.StatusOK, Endpoint: endpoint, Err: err}
+	}
+	a.items = items
+	next := 0
+	for i := range outcomes {
+		if outcomes[i].Verdict == sinks.Reject {
+			continue // by the encoder
+		}
+		outcomes[i] = items[next].verdict(s.cfg.Op, s.layout.id != idNone, s.cfg.IncludeReasons)
+		next++
+	}
+	return outcomes, nil
+}
+
+// bulk sends src as a _bulk request for n records and reads the answer, which is
+// 200, into a. When it returns, src is not read any more.
+func (s *Sink) bulk(ctx context.Context, src io.Reader, n int, a *answer) (from string, err error) {
+	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	defer cancel()
+	b := &body{src: src}
+	defer b.stop()
+
+	req, err := newRequest(ctx, http.MethodPost, s.bulkPath, b)
+	if err != nil {
+		return "", err
+	}
+	req.Header.Set("Content-Type", "application/x-ndjson")
+	if s.cfg.Compression == compressGzip {
+		req.Header.Set("Content-Encoding", "gzip")
+	}
+
+	begun, status := time.Now(), 0
+	if s.cfg.Observe != nil {
+		defer func() { s.cfg.Observe(status, time.Since(begun)) }()
+	}
+	res, err := s.perform(req)
+	if err != nil {
+		return "", err
+	}
+	defer res.Body.Close()
+	status = res.StatusCode
+	from = endpoint(req)
+	limit := maxErrorAnswer
+	if status == http.StatusOK {
+		limit = answerLimit(n)
+	}
+	a.text, err = readBounded(res.Body, limit, a.text[:0])
+	if status != http.StatusOK {
+		// What could be read of the explanation is good enough.
+		return "", s.refused(res, from, a.text)
+	}
+	if err != nil {
+		if cause := context.Cause(ctx); cause != nil {
+			err = fmt.Errorf("%w (after %s)", err, time.Since(begun).Round(time.Millisecond))
+		}
+		return "", &sinks.RequestError{Status: status, Endpoint: from, Err: err}
+	}
+	return from, nil
+}
+
+// maxErrorAnswer bounds the explanation of a request that was refused.
+const maxErrorAnswer = 64 << 10
+
+// refused says what an answer other than 200 means.
+func (s *Sink) refused(res *http.Response, from string, text []byte) error {
+	e := &sinks.RequestError{
+		Status:     res.StatusCode,
+		Endpoint:   from,
+		RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now()),
+	}
+	// A proxy in between answers too, in its own words: those are not read.
+	genuine := res.Header.Get("X-Elastic-Product") == "Elasticsearch"
+	var answer struct {
+		Error itemError `json:"error"`
+	}
+	if !genuine {
+		e.Err = fmt.Errorf("the answer is not Elasticsearch's (%s)", oneLine(strconv.Quote(res.Header.Get("Content-Type")), 80))
+	} else if json.Unmarshal(text, &answer) != nil || answer.Error.Type == "" {
+		e.Err = errors.New("no explanation")
+	}
+	quote := s.cfg.IncludeReasons
+	switch status := res.StatusCode; {
+	case status == http.StatusRequestEntityTooLarge:
+		// Written by the server's HTTP layer, without a header that names it.
+		e.Split, e.Err = true, errors.New("the request is too long")
+	case status == http.StatusTooManyRequests && aboveLimit(answer.Error.Reason):
+		e.Split = true
+	case status == http.StatusBadRequest:
+		// Of a 400 it is not known which record it is about. But when a proxy says it,
+		// or Elasticsearch of the path or the parameters (then often in a bare
+		// string), it is about none of them, and halving would end in refusing all.
+		if genuine && answer.Error.Type != "" && !ofRequest(&answer.Error) {
+			e.Split = true
+		} else {
+			e.Misconfigured = true
+		}
+	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
+	case status < 500:
+		// 401, 403, 404, a redirect, ...: what was asked, and not what was sent.
+		e.Misconfigured = true
+		quote = true
+	}
+	if e.Err == nil {
+		e.Err = errors.New(answer.Error.text(quote))
+	}
+	return e
+}
+
+// aboveLimit reports whether a 429 says that this request alone is more than the
+// node's indexing pressure limit: it would be refused for ever as it is. The
+// reason reads "rejected execution of coordinating operation [...,
+// coordinating_operation_bytes=62914919, max_coordinating_bytes=53687091]".
+func aboveLimit(reason string) bool {
+	number := func(key string) int64 {
+		_, rest, _ := strings.Cut(reason, key+"=")
+		digits := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+		if digits < 0 {
+			return 0
+		}
+		n, _ := strconv.ParseInt(rest[:digits], 10, 64)
+		return n
+	}
+	limit := number("max_coordinating_bytes")
+	return limit > 0 && number("coordinating_operation_bytes") > limit
+}
+
+// ofRequest reports whether a 400 is about the request's path, parameters or
+// headers.
+func ofRequest(e *itemError) bool {
+	switch e.Type {
+	case "media_type_header_exception", "invalid_index_name_exception":
+		return true
+	case "illegal_argument_exception":
+		return strings.HasPrefix(e.Reason, "request [/") && strings.Contains(e.Reason, "unrecognized parameter")
+	}
+	return false
+}
+
+// maxRetryAfter bounds what a Retry-After can ask for.
+const maxRetryAfter = time.Hour
+
+// retryAfter reads the header of that name: seconds or a date (RFC 9110 10.2.3).
+// What cannot be read asks for nothing.
+func retryAfter(h string, now time.Time) time.Duration {
+	if h == "" {
+		return 0
+	}
+	var d time.Duration
+	if n, err := strconv.ParseUint(h, 10, 64); err == nil {
+		d = time.Duration(min(n, uint64(maxRetryAfter/time.Second))) * time.Second
+	} else if at, err := http.ParseTime(h); err == nil {
+		d = at.Sub(now)
+	}
+	return min(max(d, 0), maxRetryAfter)
+}

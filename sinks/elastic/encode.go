@@ -1,0 +1,522 @@
+package elastic
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"weir/buffer"
+	"weir/sinks"
+)
+
+// An encoder reads as the body of one _bulk request: for every record a line
+// with the action and a line with the document. It builds no body in memory: a
+// value is copied from its record straight to where the client writes from.
+//
+// The framing holds whatever the records say of themselves: a value with a line
+// break is compacted or wrapped, everything else is escaped or checked.
+type encoder struct {
+	layout *layout
+	now    time.Time
+
+	records  []*buffer.Record
+	outcomes []sinks.Outcome // of the records that are refused here
+	next     int             // of records
+	sent     int             // records that are in the body
+
+	segments []segment // what is left of the record at hand
+	piece    []byte    // what is left of a piece of segments[0] that had to be escaped
+
+	origins    map[*buffer.Origin]*originText
+	lastOrigin *buffer.Origin
+	lastText   *originText
+
+	stamp       []byte // the last timestamp as JSON
+	stampMillis int64
+	stampSecond int64
+
+	head, id, index, spare []byte // reused memory
+	all                    [8]segment
+	compacted              bytes.Buffer
+}
+
+// layout is what all bodies of a sink have in common.
+type layout struct {
+	open        string // {"create":{
+	index       name
+	id          idKind
+	idPath      []string
+	coordinates bool
+	quote       bool // reasons may quote the event
+}
+
+type idKind uint8
+
+const (
+	idOffset idKind = iota
+	idKey
+	idNone
+	idField
+)
+
+// maxID is how many bytes Elasticsearch takes in an _id.
+const maxID = 512
+
+// originText is the constant text of one partition's records.
+type originText struct {
+	index []byte // the index's name, where it is the same for the whole partition
+	err   error  // why there is none
+	id    []byte // the id up to the offset, as the inside of a JSON string
+	kafka []byte // "kafka":{... up to the offset
+}
+
+// A segment is a part of a document.
+type segment struct {
+	kind segmentKind
+	data []byte
+}
+
+type segmentKind uint8
+
+const (
+	plain  segmentKind = iota // as it is
+	quoted                    // the inside of a JSON string
+	coded                     // base64
+)
+
+var (
+	lineEnd        = []byte("\n")
+	closeKey       = []byte(`"}`)
+	originalNull   = []byte(`"event":{"original":null}}` + "\n")
+	originalOpen   = []byte(`"event":{"original":"`)
+	originalCoded  = []byte(`","original_base64":"`)
+	originalClosed = []byte(`"}}` + "\n")
+)
+
+// start makes e ready for a batch. It reports whether there is anything to send:
+// false when every record was refused, which outcomes then says.
+func (e *encoder) start(l *layout, records []*buffer.Record, outcomes []sinks.Outcome, now time.Time) bool {
+	e.layout, e.records, e.outcomes, e.now = l, records, outcomes, now
+	e.next, e.sent = 0, 0
+	e.segments, e.piece = nil, nil
+	e.lastOrigin, e.lastText = nil, nil
+	clear(e.origins)
+	return e.advance()
+}
+
+// maxKept bounds the memory that an idle encoder keeps.
+const maxKept = 256 << 10
+
+// release drops what e holds of the records.
+func (e *encoder) release() {
+	e.records, e.outcomes, e.segments, e.piece = nil, nil, nil, nil
+	e.all = [8]segment{}
+	e.lastOrigin, e.lastText = nil, nil
+	clear(e.origins)
+	if e.compacted.Cap() > maxKept {
+		e.compacted = bytes.Buffer{}
+	}
+}
+
+// done reports whether the whole body was read.
+func (e *encoder) done() bool {
+	return e.next == len(e.records) && len(e.segments) == 0 && len(e.piece) == 0
+}
+
+// Read fills p.
+func (e *encoder) Read(p []byte) (int, error) {
+	n := 0
+	for n < len(p) {
+		if len(e.piece) > 0 {
+			c := copy(p[n:], e.piece)
+			e.piece = e.piece[c:]
+			n += c
+			continue
+		}
+		if len(e.segments) == 0 && !e.advance() {
+			break
+		}
+		s := &e.segments[0]
+		switch s.kind {
+		case plain:
+			c := copy(p[n:], s.data)
+			s.data = s.data[c:]
+			n += c
+		case quoted:
+			var chunk []byte
+			chunk, s.data = cutRune(s.data, 4096)
+			e.spare = appendEscaped(e.spare[:0], chunk)
+			e.piece = e.spare
+		case coded:
+			chunk := cut(s.data, 3*1024) // a multiple of 3: no padding but at the end
+			s.data = s.data[len(chunk):]
+			e.spare = base64.StdEncoding.AppendEncode(e.spare[:0], chunk)
+			e.piece = e.spare
+		}
+		if len(s.data) == 0 {
+			e.segments = e.segments[1:]
+		}
+	}
+	if n == 0 && len(p) > 0 {
+		return 0, io.EOF
+	}
+	return n, nil
+}
+
+// cutRune cuts b after at most n bytes, but not inside a rune.
+func cutRune(b []byte, n int) (chunk, rest []byte) {
+	if len(b) <= n {
+		return b, nil
+	}
+	for i := n; i > n-utf8.UTFMax; i-- {
+		if utf8.RuneStart(b[i]) {
+			return b[:i], b[i:]
+		}
+	}
+	return b[:n], b[n:] // not UTF-8 anyhow
+}
+
+// advance goes on to the next record that can be sent. Those before it that
+// cannot are rejected.
+func (e *encoder) advance() bool {
+	for e.next < len(e.records) {
+		r := e.records[e.next]
+		e.next++
+		if err := e.record(r); err != nil {
+			e.outcomes[e.next-1] = sinks.Outcome{Verdict: sinks.Reject, Reason: err.Error()}
+			continue
+		}
+		e.sent++
+		return true
+	}
+	return false
+}
+
+// record makes the segments of r.
+//
+// Errors: there is no legal index name or id for r.
+func (e *encoder) record(r *buffer.Record) error {
+	text := e.lastText
+	if r.Origin != e.lastOrigin || text == nil {
+		text = e.origin(r)
+	}
+	h := append(e.head[:0], e.layout.open...)
+	h, err := e.action(h, r, text)
+	if err != nil {
+		return err
+	}
+	h = append(h, '{')
+
+	value, object := e.object(r)
+	stampAt := r.Time
+	if stampAt.IsZero() {
+		stampAt = e.now
+	}
+	members := false
+	if !object || !r.Shape.Has(buffer.ShapeTimestamp) {
+		h = append(h, `"@timestamp":`...)
+		h = append(h, e.timestamp(stampAt)...)
+		members = true
+	}
+	kafka := e.layout.coordinates && !(object && r.Shape.Has(buffer.ShapeKafka))
+	tombstoneKey := r.Value == nil && r.Key != nil
+	if kafka {
+		if members {
+			h = append(h, ',')
+		}
+		members = true
+		h = append(h, text.kafka...)
+		h = strconv.AppendInt(h, r.Offset, 10)
+		if !r.Time.IsZero() {
+			h = append(h, `,"timestamp":`...)
+			h = append(h, e.timestamp(r.Time)...)
+		}
+		if !tombstoneKey {
+			h = append(h, '}')
+		}
+	}
+
+	e.segments = e.all[:0]
+	switch {
+	case object:
+		// The value without its opening brace; what follows was written by whoever
+		// produced the record, up to and with its closing brace.
+		if members && !empty(value) {
+			h = append(h, ',')
+		}
+		e.add(plain, h)
+		e.add(plain, value[1:])
+		e.add(plain, lineEnd)
+	case tombstoneKey:
+		// A tombstone is nothing but its key, so the key is told even where the
+		// coordinates are not.
+		if !kafka {
+			h = append(h, `,"kafka":{`...)
+		} else {
+			h = append(h, ',')
+		}
+		kind := quoted
+		if utf8.Valid(r.Key) {
+			h = append(h, `"key":"`...)
+		} else {
+			h = append(h, `"key_base64":"`...)
+			kind = coded
+		}
+		e.add(plain, h)
+		e.add(kind, r.Key)
+		e.add(plain, closeKey)
+		e.add(plain, comma)
+		e.add(plain, originalNull)
+	default:
+		h = append(h, ',')
+		e.add(plain, h)
+		if r.Value == nil {
+			e.add(plain, originalNull)
+			break
+		}
+		e.add(plain, originalOpen)
+		e.add(quoted, r.Value)
+		if !utf8.Valid(r.Value) {
+			e.add(plain, originalCoded)
+			e.add(coded, r.Value)
+		}
+		e.add(plain, originalClosed)
+	}
+	e.head = h
+	return nil
+}
+
+var comma = []byte(",")
+
+func (e *encoder) add(kind segmentKind, data []byte) {
+	if len(data) > 0 {
+		e.segments = append(e.segments, segment{kind, data})
+	}
+}
+
+// object is r's value as it can be put on one line after our own members; false
+// when it has to be wrapped as text.
+func (e *encoder) object(r *buffer.Record) ([]byte, bool) {
+	if !r.Shape.Has(buffer.ShapeObject) {
+		return nil, false
+	}
+	v := trim(r.Value)
+	if len(v) < 2 || v[0] != '{' || v[len(v)-1] != '}' {
+		return nil, false
+	}
+	// ShapeLineBreak says the same, but a wrong Shape must not let an event write
+	// lines of its own.
+	if bytes.IndexByte(v, '\n') < 0 && bytes.IndexByte(v, '\r') < 0 {
+		return v, true
+	}
+	e.compacted.Reset()
+	if err := json.Compact(&e.compacted, v); err != nil {
+		return nil, false
+	}
+	return e.compacted.Bytes(), true
+}
+
+// trim cuts the white space off that JSON allows around a value.
+func trim(v []byte) []byte {
+	for len(v) > 0 && isSpace(v[0]) {
+		v = v[1:]
+	}
+	for len(v) > 0 && isSpace(v[len(v)-1]) {
+		v = v[:len(v)-1]
+	}
+	return v
+}
+
+func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
+
+// empty reports whether the object has no members.
+func empty(object []byte) bool {
+	for _, c := range object[1:] {
+		if !isSpace(c) {
+			return c == '}'
+		}
+	}
+	return true
+}
+
+// action appends the rest of the action's line.
+func (e *encoder) action(h []byte, r *buffer.Record, text *originText) ([]byte, error) {
+	l := e.layout
+	if l.index.fixed == "" {
+		index := text.index
+		if l.index.perRecord {
+			var err error
+			e.index, err = l.index.append(e.index[:0], r, l.quote)
+			if err != nil {
+				return h, err
+			}
+			index = e.index
+		} else if text.err != nil {
+			return h, text.err
+		}
+		// A legal name needs no escaping.
+		h = append(h, `"_index":"`...)
+		h = append(h, index...)
+		h = append(h, '"')
+		if l.id != idNone {
+			h = append(h, ',')
+		}
+	}
+	switch l.id {
+	case idOffset:
+		h = append(h, `"_id":"`...)
+		h = append(h, text.id...)
+		h = strconv.AppendInt(h, r.Offset, 10)
+		h = append(h, '"')
+	case idKey:
+		switch {
+		case len(r.Key) == 0:
+			return h, errors.New("no key to make the document id of")
+		case len(r.Key) > maxID:
+			return h, fmt.Errorf("the key is no document id: longer than %d bytes", maxID)
+		case !utf8.Valid(r.Key):
+			return h, errors.New("the key is no document id: not valid UTF-8")
+		}
+		h = appendID(h, r.Key)
+	case idField:
+		id, err := field(r, l.idPath)
+		switch {
+		case err != nil:
+			return h, fmt.Errorf("document id: %w", err)
+		case len(id) == 0:
+			return h, errors.New("document id: the field is empty")
+		case len(id) > maxID:
+			return h, fmt.Errorf("document id: longer than %d bytes", maxID)
+		case !utf8.Valid(id):
+			return h, errors.New("document id: not valid UTF-8")
+		}
+		h = appendID(h, id)
+	}
+	return append(h, "}}\n"...), nil
+}
+
+func appendID(h, id []byte) []byte {
+	h = append(h, `"_id":"`...)
+	h = appendEscaped(h, id)
+	return append(h, '"')
+}
+
+// origin is the constant text for r's partition, made once a batch.
+func (e *encoder) origin(r *buffer.Record) *originText {
+	text := e.origins[r.Origin]
+	if text == nil {
+		text = &originText{
+			id:    appendEscaped(nil, []byte(idPrefix(r.Origin))),
+			kafka: append(appendEscaped([]byte(`"kafka":{"topic":"`), []byte(r.Topic)), `","partition":`...),
+		}
+		text.kafka = strconv.AppendInt(text.kafka, int64(r.Partition), 10)
+		text.kafka = append(text.kafka, `,"offset":`...)
+		if l := e.layout; l.index.fixed == "" && !l.index.perRecord {
+			text.index, text.err = l.index.append(nil, r, l.quote)
+		}
+		if e.origins == nil {
+			e.origins = make(map[*buffer.Origin]*originText)
+		}
+		e.origins[r.Origin] = text
+	}
+	e.lastOrigin, e.lastText = r.Origin, text
+	return text
+}
+
+// idPrefix is the id of a record of o up to its offset:
+// CLUSTER:TOPIC ID:PARTITION:, with the topic's name where it has no id. Where
+// that would be longer than an id may be, a hash takes the place of the first
+// two.
+func idPrefix(o *buffer.Origin) string {
+	topic := o.TopicID
+	if topic == "" {
+		topic = o.Topic
+	}
+	source := o.Cluster + ":" + topic
+	numbers := ":" + strconv.Itoa(int(o.Partition)) + ":"
+	if len(source)+len(numbers)+len("-9223372036854775808") > maxID {
+		sum := sha256.Sum256([]byte(source))
+		source = hex.EncodeToString(sum[:])
+	}
+	return source + numbers
+}
+
+// timestamp is t as JSON: RFC 3339 in UTC with milliseconds. Years that this
+// form cannot hold (a producer may write any number of milliseconds) are given
+// as milliseconds since the epoch. The bytes are valid until the next call.
+func (e *encoder) timestamp(t time.Time) []byte {
+	ms := t.UnixMilli()
+	if ms == e.stampMillis && len(e.stamp) > 0 {
+		return e.stamp
+	}
+	e.stampMillis = ms
+	second := t.Unix()
+	switch {
+	case second < minSecond || second > maxSecond:
+		e.stamp = strconv.AppendInt(e.stamp[:0], ms, 10)
+		return e.stamp
+	case second != e.stampSecond || len(e.stamp) != len(stampLayout):
+		e.stamp = t.UTC().AppendFormat(e.stamp[:0], stampLayout)
+		e.stampSecond = second
+	}
+	rest := ms - second*1000
+	at := len(`"2006-01-02T15:04:05.`)
+	e.stamp[at] = byte('0' + rest/100)
+	e.stamp[at+1] = byte('0' + rest/10%10)
+	e.stamp[at+2] = byte('0' + rest%10)
+	return e.stamp
+}
+
+const (
+	stampLayout = `"2006-01-02T15:04:05.000Z"`
+	minSecond   = -62135596800 // 0001-01-01
+	maxSecond   = 253402300799 // 9999-12-31T23:59:59
+)
+
+const hexDigits = "0123456789abcdef"
+
+// appendEscaped appends s as the inside of a JSON string. What is not valid
+// UTF-8 becomes U+FFFD.
+func appendEscaped(dst, s []byte) []byte {
+	start := 0
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
+			i++
+			continue
+		}
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRune(s[i:])
+			if r != utf8.RuneError || size > 1 {
+				i += size
+				continue
+			}
+		}
+		dst = append(dst, s[start:i]...)
+		switch {
+		case c >= utf8.RuneSelf:
+			dst = append(dst, "\uFFFD"...)
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c == '\n':
+			dst = append(dst, '\\', 'n')
+		case c == '\r':
+			dst = append(dst, '\\', 'r')
+		case c == '\t':
+			dst = append(dst, '\\', 't')
+		default:
+			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
+		}
+		i++
+		start = i
+	}
+	return append(dst, s[start:]...)
+}

@@ -1,0 +1,90 @@
+package elastic
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+
+	"weir/sinks"
+)
+
+// Info is what a cluster says of itself.
+type Info struct {
+	Cluster     string // its name
+	ClusterUUID string
+	Version     string // 8.19.0
+	Node        string // the one that answered
+}
+
+// Ping asks one node who it is. It tells whether the cluster can be reached and
+// takes our credentials, not whether we may write.
+//
+// Errors: a *sinks.RequestError.
+func (s *Sink) Ping(ctx context.Context) (Info, error) {
+	status, body, err := s.do(ctx, http.MethodGet, "/", nil)
+	if err != nil {
+		return Info{}, err
+	}
+	if status != http.StatusOK {
+		return Info{}, &sinks.RequestError{
+			Status:        status,
+			Misconfigured: status < 500 && status != http.StatusTooManyRequests,
+			Err:           explain(body),
+		}
+	}
+	var a struct {
+		Name        string `json:"name"`
+		ClusterName string `json:"cluster_name"`
+		ClusterUUID string `json:"cluster_uuid"`
+		Version     struct {
+			Number string `json:"number"`
+		} `json:"version"`
+	}
+	if err := json.Unmarshal(body, &a); err != nil || a.Version.Number == "" {
+		return Info{}, &sinks.RequestError{Status: status, Err: errors.New("the answer does not say what server it is")}
+	}
+	const most = 256
+	return Info{
+		Cluster:     oneLine(a.ClusterName, most),
+		ClusterUUID: oneLine(a.ClusterUUID, most),
+		Version:     oneLine(a.Version.Number, most),
+		Node:        oneLine(a.Name, most),
+	}, nil
+}
+
+// explain is the error that Elasticsearch puts into the answer to a request that
+// holds no event.
+func explain(body []byte) error {
+	var a struct {
+		Error itemError `json:"error"`
+	}
+	if json.Unmarshal(body, &a) != nil || a.Error.Type == "" {
+		return errors.New("no explanation")
+	}
+	return errors.New(a.Error.text(true))
+}
+
+// Grade is what the sink can promise as it is configured, and why in a sentence.
+func (s *Sink) Grade() (sinks.Grade, string) {
+	switch {
+	case s.layout.id == idNone:
+		return sinks.GradeB, "durable, but without a document id a record that is sent twice is stored twice"
+	case s.layout.id == idField, s.layout.id == idKey:
+		of := s.cfg.ID
+		if s.layout.id == idKey {
+			of = "the record key"
+		}
+		if s.cfg.Op == opIndex {
+			return sinks.GradeB, fmt.Sprintf("durable; of the records with one id (%s) one stays, "+
+				"and it can be an older one when that had to be sent again", of)
+		}
+		return sinks.GradeB, fmt.Sprintf("durable; of the records with one id (%s) only the first is stored, "+
+			"the others count as duplicates", of)
+	case s.cfg.DataStream != "":
+		return sinks.GradeA, "within one backing index: a record that is sent again after a rollover is stored twice"
+	default:
+		return sinks.GradeA, "durable, and a record that is sent twice is stored once"
+	}
+}
