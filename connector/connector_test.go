@@ -49,14 +49,19 @@ func TestOutageHoldsWithinBudgetAndRecovers(t *testing.T) {
 			w.write(p, 20000, 0)
 		}
 		down, attempts := true, 0
+		began := time.Now()
 		w.request = func(*buffer.Batch) error {
 			if down {
 				attempts++
+				if w.inFlight > 1 && time.Since(began) > time.Minute {
+					t.Errorf("%d requests at a time to a sink that is down", w.inFlight)
+				}
 				return &sinks.RequestError{Endpoint: "http://siem", Err: errReset}
 			}
 			return nil
 		}
 		opt := w.options()
+		opt.InFlightMin = 3
 		c := New(opt)
 		stop := w.live(c)
 		pass(10 * time.Minute)
@@ -116,6 +121,9 @@ func TestRejectWithoutDeadLetterStopsItsLaneOnly(t *testing.T) {
 			t.Errorf("the poisoned partition committed to %d, want 700", w.commits[1])
 		}
 		l := c.laneStats(1)
+		if l.Position > 3000 {
+			t.Errorf("a lane that stands still at 700 took records up to %d", l.Position)
+		}
 		if l.Blocked == nil || !strings.Contains(l.Blocked.Error(), "mapper_parsing_exception") || !strings.Contains(l.Blocked.Error(), "dead_letter") {
 			t.Errorf("blocked for %v", l.Blocked)
 		}
@@ -509,5 +517,68 @@ func TestLateAcknowledgementHoldsNoPlaceInTheWindow(t *testing.T) {
 		pass(70 * time.Second)
 		w.complete()
 		stop()
+	})
+}
+
+// What waits for the window is Kafka's to keep: a large budget is no reason to
+// fill it behind a sink that is slow.
+func TestBacklogIsNotHoardedBehindAFullWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		for p := range int32(4) {
+			w.write(p, 20000, 0)
+		}
+		w.latency = func() time.Duration { return time.Hour }
+		opt := w.options()
+		opt.Budget = buffer.NewBudget(64 << 20)
+		c := New(opt)
+		stop := w.live(c)
+		pass(time.Minute)
+		taken := int64(0)
+		for p := range int32(4) {
+			taken += c.laneStats(p).Counts.Read
+		}
+		// One in flight, one that waits, one that is open, and a chunk a lane.
+		if most := int64(3*opt.BatchRecords + 4*chunkRecords); taken > most {
+			t.Errorf("%d records taken while one request is answered, want at most %d", taken, most)
+		}
+		stop()
+	})
+}
+
+// With a budget that is smaller than a batch, a lane that waits for room has to
+// send off what there is: no more will come, and the linger may be long.
+func TestWaitingForRoomDoesNotWaitForTheLinger(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		for p := range int32(3) {
+			w.write(p, 2000, 0)
+		}
+		opt := w.options()
+		opt.BatchRecords, opt.Linger = 5000, time.Hour
+		opt.Budget = buffer.NewBudget(64 << 10)
+		c := New(opt)
+		began := time.Now()
+		w.run(t.Context(), c, true)
+		if d := time.Since(began); d > time.Minute {
+			t.Errorf("took %v", d)
+		}
+		c.Close()
+		w.complete()
+	})
+}
+
+// A commit that is slow must not swallow the last one.
+func TestLastCommitIsMadeThoughTheOneBeforeIsSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		for p := range int32(20) {
+			w.write(p, 500, 0)
+		}
+		w.commit = func() { time.Sleep(time.Second) }
+		c := New(w.options())
+		w.run(t.Context(), c, true)
+		c.Close()
+		w.complete()
 	})
 }

@@ -19,7 +19,8 @@ const (
 	// goes through, before its lane stands still: a wrong index name must not fill
 	// the budget with records that cannot leave.
 	stuckAfter = 3
-	// maxRetryAfter bounds what a sink may ask for.
+	// maxRetryAfter bounds what a sink may ask for. All requests wait for it, so
+	// the batch that was refused does.
 	maxRetryAfter = time.Hour
 )
 
@@ -108,7 +109,7 @@ func (c *Connector) failed(b *batch, err error) {
 	}
 	b.attempts++
 	b.whole = true
-	c.again(b, re.RetryAfter)
+	c.again(b)
 	c.health.failed(c, re)
 }
 
@@ -125,14 +126,12 @@ func (c *Connector) split(b *batch) {
 	c.countRetried(b)
 }
 
-// again has b sent again after a pause: its backoff, or what the sink asked for
-// if that is more.
-func (c *Connector) again(b *batch, atLeast time.Duration) {
+// again has b sent again after a pause.
+func (c *Connector) again(b *batch) {
 	if b.pause == nil {
 		b.pause = c.newBackoff()
 	}
-	wait := max(b.pause.NextBackOff(), min(atLeast, maxRetryAfter))
-	b.due = time.Now().Add(wait)
+	b.due = time.Now().Add(b.pause.NextBackOff())
 	c.retries = append(c.retries, b)
 	c.countRetried(b)
 }
@@ -191,7 +190,7 @@ func (c *Connector) settle(b *batch, outcomes []sinks.Outcome) {
 			retry.stuck = true
 			retry.stick(fmt.Errorf("the sink refuses single records: %s; trying again for ever", c.describe(worst)))
 		}
-		c.again(retry, 0)
+		c.again(retry)
 		c.reportRetries(retry, worst)
 	}
 	if rejected != nil {

@@ -350,7 +350,6 @@ func (l *lane) drain(ctx context.Context) time.Duration {
 			timer := time.NewTimer(l.c.opt.Drain)
 			defer timer.Stop()
 			limit = timer.C
-			l.c.flush()
 		case <-limit:
 			return time.Since(began)
 		case <-l.c.hard.Done():

@@ -35,11 +35,12 @@ type world struct {
 
 	// The moods; each is asked under mu.
 	latency  func() time.Duration
-	request  func(b *buffer.Batch) error        // before anything is stored
-	lost     func() error                       // after everything was stored
+	request  func(b *buffer.Batch) error // before anything is stored
+	lost     func() error                // after everything was stored
 	verdict  func(r *buffer.Record) sinks.Outcome
 	deadFail func() error
 	late     func() time.Duration // the acknowledgement comes that much later than the answer
+	commit   func()               // before a commit is noted, not under mu
 }
 
 type key struct {
@@ -140,6 +141,9 @@ func (s *source) Next(ctx context.Context) (Run, error) {
 
 // Commit is where the contract is judged: everything below next is settled.
 func (s *source) Commit(next int64) {
+	if s.w.commit != nil {
+		s.w.commit()
+	}
 	s.w.mu.Lock()
 	defer s.w.mu.Unlock()
 	if s.returned {
