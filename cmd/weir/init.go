@@ -13,13 +13,6 @@ import (
 	"weir/sinks/elastic"
 )
 
-// A dead-letter topic that we make has few partitions, which is enough for what
-// should be rare, and as many replicas as the brokers' default says.
-const (
-	deadLetterPartitions  = 3
-	deadLetterReplication = -1
-)
-
 func initCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init",
@@ -63,7 +56,7 @@ func initConnector(ctx context.Context, cmd *cobra.Command, c config.Connector, 
 	if print {
 		fmt.Fprintf(out, "PUT _index_template/%s\n%s\n", name, body)
 		if c.DeadLetter.Topic != "" {
-			fmt.Fprintf(out, "# Kafka topic %s, %d partitions, the brokers' default replication\n", c.DeadLetter.Topic, deadLetterPartitions)
+			fmt.Fprintf(out, "# Kafka topic %s, %d partitions, the brokers' default replication\n", c.DeadLetter.Topic, kafka.DeadLetterPartitions)
 		}
 		return nil
 	}
@@ -79,7 +72,7 @@ func initConnector(ctx context.Context, cmd *cobra.Command, c config.Connector, 
 	if c.DeadLetter.Topic == "" {
 		return nil
 	}
-	if err := kafka.EnsureTopic(ctx, options, c.DeadLetter.Topic, deadLetterPartitions, deadLetterReplication); err != nil {
+	if err := kafka.EnsureTopic(ctx, options, c.DeadLetter.Topic, kafka.DeadLetterPartitions, kafka.DeadLetterReplication); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s: dead-letter topic %s is in place\n", c.Name, c.DeadLetter.Topic)

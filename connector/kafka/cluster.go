@@ -22,15 +22,10 @@ type cluster struct {
 	ctx  context.Context
 
 	mu      sync.Mutex
-	conns   map[string]*controlConn // by address
-	brokers map[int32]string        // address by id, as last heard
-	topics  map[string]topicState   // as last heard
-	id      string                  // the cluster's, "" when the brokers report none
-}
-
-type controlConn struct {
-	broker *sarama.Broker
-	dialer *contextDialer
+	conns   map[string]*sarama.Broker // by address
+	brokers map[int32]string          // address by id, as last heard
+	topics  map[string]topicState     // as last heard
+	id      string                    // the cluster's, "" when the brokers report none
 }
 
 // topicState is what was last heard of a topic.
@@ -48,7 +43,7 @@ func newCluster(ctx context.Context, opts Options) *cluster {
 	return &cluster{
 		opts:    opts,
 		ctx:     ctx,
-		conns:   make(map[string]*controlConn),
+		conns:   make(map[string]*sarama.Broker),
 		brokers: make(map[int32]string),
 		topics:  make(map[string]topicState),
 	}
@@ -61,39 +56,38 @@ func (c *cluster) Close() {
 	c.conns = nil
 	c.mu.Unlock()
 	for _, conn := range conns {
-		_ = conn.broker.Close()
+		_ = conn.Close()
 	}
 }
 
 // controlTimeout bounds each question.
 const controlTimeout = 15 * time.Second
 
-func (c *cluster) conn(addr string) (conn *controlConn, fresh bool, err error) {
+// conn is the connection to a broker; heard is what came over it so far if it is
+// a new one, to be read once it is closed.
+func (c *cluster) conn(addr string) (conn *sarama.Broker, heard *wire, err error) {
 	cfg, err := c.opts.config()
 	if err != nil {
-		return nil, false, err
+		return nil, nil, err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.conns == nil {
-		return nil, false, context.Canceled
+		return nil, nil, context.Canceled
 	}
 	conn = c.conns[addr]
 	if conn == nil {
-		conn = &controlConn{broker: sarama.NewBroker(addr)}
+		conn = sarama.NewBroker(addr)
 		c.conns[addr] = conn
 	}
 	dialer := &contextDialer{ctx: c.ctx, timeout: cfg.Net.DialTimeout}
 	cfg.Net.ReadTimeout = controlTimeout
 	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, dialer
-	switch err := conn.broker.Open(cfg); {
-	case errors.Is(err, sarama.ErrAlreadyConnected):
-		return conn, false, nil
-	case err != nil:
-		return nil, false, err
+	err = conn.Open(cfg)
+	if errors.Is(err, sarama.ErrAlreadyConnected) {
+		return conn, nil, nil
 	}
-	conn.dialer = dialer
-	return conn, true, nil
+	return conn, &dialer.heard, err
 }
 
 // ask puts a question to one broker. A connection that was idle may have been
@@ -104,23 +98,25 @@ func (c *cluster) ask(ctx context.Context, addr string, question func(*sarama.Br
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		conn, fresh, err := c.conn(addr)
+		conn, heard, err := c.conn(addr)
 		if err != nil {
 			return err
 		}
-		err = question(conn.broker)
+		if _, err = conn.Connected(); err == nil {
+			err = question(conn)
+		}
 		if err == nil {
 			return nil
 		}
-		if _, refused := errors.AsType[sarama.KError](err); refused {
-			return c.opts.explain(addr, err, nil)
+		if e, ok := errors.AsType[sarama.KError](err); ok && e != sarama.ErrSASLAuthenticationFailed {
+			return c.opts.explain(addr, err, nil) // the broker's answer
 		}
-		_ = conn.broker.Close()
+		_ = conn.Close()
 		if c.ctx.Err() != nil {
 			return c.ctx.Err()
 		}
-		if fresh {
-			return c.opts.explain(addr, err, nil)
+		if heard != nil {
+			return c.opts.explain(addr, err, heard)
 		}
 	}
 }

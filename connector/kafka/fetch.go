@@ -53,15 +53,18 @@ type fetcher struct {
 	giant      int64
 	giantAsked bool // a request that may bring one is in flight
 	// ratio is how much larger answers are in memory than on the wire: the largest
-	// seen, slowly forgotten. It starts high, so that the first answers of a well
-	// compressed topic fit too.
+	// seen, slowly forgotten. It starts so high that the first answers bring a batch
+	// each, whatever the compression.
 	ratio     float64
+	answers   int       // that held records, up to startAnswers
 	throttled time.Time // a broker makes us wait until then (quota)
 }
 
 const (
-	startRatio = 64
-	ratioDecay = 0.98 // an answer
+	startRatio = 1024
+	// ratioDecay is an answer's; the first few, startAnswers, forget faster.
+	ratioDecay, startDecay = 0.98, 0.7
+	startAnswers           = 32
 
 	// minWire is the least worth asking a partition for.
 	minWire = 64 << 10
@@ -121,7 +124,9 @@ type partitionReader struct {
 	replica  int32 // read from this broker, -1: from the leader
 	until    time.Time
 	box      *block // fetched, not taken
+	boxedAt  time.Time
 	tookAt   time.Time
+	parked   bool  // its box was emptied for others: not asked for until Next is called
 	askedAt  int64 // request number
 	stop     error // why it does not go on until GoTo
 	retryAt  time.Time
@@ -190,11 +195,9 @@ func (r *partitionReader) GoTo(offset int64) {
 	r.turn++
 	r.f.free(r.box)
 	r.f.free(r.cur)
-	r.box, r.cur, r.stop, r.next = nil, nil, nil, offset
+	r.box, r.cur, r.stop, r.next, r.parked = nil, nil, nil, offset, false
 	r.recovered()
-	if r.loop != nil {
-		signal(r.loop.wake)
-	}
+	r.wake()
 }
 
 // Next hands out what comes next. The records alias memory that is the caller's
@@ -232,13 +235,22 @@ func (r *partitionReader) take() error {
 	r.f.free(r.cur)
 	r.cur, r.box = r.box, nil
 	if r.cur == nil {
+		if r.parked {
+			r.parked = false
+			r.wake()
+		}
 		return r.stop
 	}
 	r.tookAt = time.Now()
+	r.wake()
+	return nil
+}
+
+// wake makes the loop look whether to ask for the reader's partition. Under f.mu.
+func (r *partitionReader) wake() {
 	if r.loop != nil {
 		signal(r.loop.wake)
 	}
-	return nil
 }
 
 // End is the offset behind the partition's last record, as last heard; -1 while
@@ -262,6 +274,26 @@ func (f *fetcher) free(b *block) {
 		f.giant = 0
 	}
 	f.wakeAll()
+}
+
+// squeezeAfter is how long a block may lie in a box while others wait for room.
+const squeezeAfter = 2 * time.Second
+
+// squeeze throws away what was fetched ahead for readers that do not come for
+// it, so that those who wait get room: a lane that stands still keeps no more
+// than the block it has taken. Under f.mu.
+func (f *fetcher) squeeze(now time.Time) (freed bool) {
+	for r := range f.readers {
+		if r.box == nil || now.Sub(r.boxedAt) < squeezeAfter {
+			continue
+		}
+		r.next, r.parked = r.box.at, true
+		r.turn++
+		f.free(r.box)
+		r.box = nil
+		freed = true
+	}
+	return freed
 }
 
 func (f *fetcher) wakeAll() {

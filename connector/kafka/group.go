@@ -42,7 +42,7 @@ type GroupConfig struct {
 
 // intervals are how often things are done; zero: the default. Tests shorten them.
 type intervals struct {
-	watch, discover, retry, retryMax, leave time.Duration
+	watch, discover, retry, retryMax, leave, heartbeat time.Duration
 }
 
 // watch is how often topics are looked at: are they there, are they the same.
@@ -160,15 +160,19 @@ func (g *Group) Run(ctx context.Context) error {
 	wg.Go(func() { g.watch(ctx) })
 
 	pause := g.pause()
-	for ctx.Err() == nil {
-		err := g.member(ctx, hard, pause)
+	for {
+		began := time.Now()
+		err := g.member(ctx, hard)
 		if ctx.Err() != nil {
 			return nil
 		}
-		g.fault(faultGroup, err)
+		g.fault(faultGroup, g.cfg.Options.Explain(err))
+		signal(g.look) // it may be that a topic is gone
+		if time.Since(began) > g.cfg.retryMax() {
+			pause.Reset()
+		}
 		sleep(ctx, pause.NextBackOff())
 	}
-	return nil
 }
 
 func (g *Group) pause() *backoff.ExponentialBackOff {
@@ -185,9 +189,10 @@ func (g *Group) endIfIdle() {
 	}
 }
 
-// member is one membership of the group: it lasts until ctx is done or the
-// client cannot be made.
-func (g *Group) member(ctx, hard context.Context, pause *backoff.ExponentialBackOff) (err error) {
+// member is one membership of the group: it lasts until ctx is done or something
+// fails. The next one has a client of its own: this one would keep a password
+// that may have been changed meanwhile.
+func (g *Group) member(ctx, hard context.Context) error {
 	cfg, err := g.cfg.Options.config()
 	if err != nil {
 		return err
@@ -202,15 +207,16 @@ func (g *Group) member(ctx, hard context.Context, pause *backoff.ExponentialBack
 	cfg.Consumer.Fetch.MaxBytes = 1
 	cfg.Consumer.MaxWaitTime = 100 * time.Millisecond
 	cfg.ChannelBufferSize = 1
+	cfg.Consumer.Group.Heartbeat.Interval = or(g.cfg.every.heartbeat, cfg.Consumer.Group.Heartbeat.Interval)
 
 	client, err := sarama.NewClient(g.cfg.Options.Brokers, cfg)
 	if err != nil {
-		return g.cfg.Options.Explain(err)
+		return err
 	}
 	defer func() { _ = client.Close() }()
 	group, err := sarama.NewConsumerGroupFromClient(g.cfg.Group, client)
 	if err != nil {
-		return g.cfg.Options.Explain(err)
+		return err
 	}
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -233,10 +239,8 @@ func (g *Group) member(ctx, hard context.Context, pause *backoff.ExponentialBack
 			}
 			continue
 		}
-		if err := g.consume(ctx, group, topics, pause); err != nil && ctx.Err() == nil {
-			g.fault(faultGroup, g.cfg.Options.Explain(err))
-			signal(g.look) // it may be that a topic is gone
-			sleep(ctx, pause.NextBackOff())
+		if err := g.consume(ctx, group, topics); err != nil {
+			return err
 		}
 	}
 	return nil
@@ -250,7 +254,7 @@ func (g *Group) subscription() []string {
 
 // consume is one session, or one attempt at it. It ends without an error when
 // the topics to read have changed.
-func (g *Group) consume(ctx context.Context, group sarama.ConsumerGroup, topics []string, pause *backoff.ExponentialBackOff) error {
+func (g *Group) consume(ctx context.Context, group sarama.ConsumerGroup, topics []string) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wg sync.WaitGroup
@@ -267,11 +271,7 @@ func (g *Group) consume(ctx context.Context, group sarama.ConsumerGroup, topics 
 			}
 		}
 	})
-	began := time.Now()
 	err := group.Consume(ctx, topics, &handler{g})
-	if time.Since(began) > g.cfg.retryMax() {
-		pause.Reset()
-	}
 	g.mu.Lock()
 	g.joined, g.session = false, nil
 	g.mu.Unlock()

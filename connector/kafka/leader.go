@@ -107,6 +107,7 @@ func (l *leaderLoop) retired() bool {
 // plan chooses what to ask for now; without anything, it says when to look again
 // at the latest. Under f.mu.
 func (l *leaderLoop) plan(now time.Time) (p plan, idle time.Duration) {
+	f := l.f
 	idle = retire
 	later := func(at time.Time) { idle = min(idle, max(at.Sub(now), time.Millisecond)) }
 	if now.Before(l.retryAt) {
@@ -119,8 +120,8 @@ func (l *leaderLoop) plan(now time.Time) (p plan, idle time.Duration) {
 		switch {
 		case r.replica >= 0 && now.After(r.until):
 			r.replica = -1
-			l.f.assign(r)
-		case r.stop != nil:
+			f.assign(r)
+		case r.stop != nil, r.parked:
 		case r.box != nil:
 			left = left || now.Sub(r.tookAt) < busyFor
 		case now.Before(r.retryAt):
@@ -151,6 +152,12 @@ func (l *leaderLoop) plan(now time.Time) (p plan, idle time.Duration) {
 			return p, 0
 		}
 	}
+	if len(p.asks) == 0 && len(together)+len(alone) > 0 {
+		if f.squeeze(now) {
+			return l.plan(now)
+		}
+		idle = min(idle, squeezeAfter/2)
+	}
 	p.wait = longPoll
 	if left || len(alone) > 0 || len(p.asks) < len(together) {
 		p.wait = shortPoll
@@ -176,8 +183,10 @@ func (l *leaderLoop) planTogether(readers []*partitionReader) plan {
 	share := f.share()
 	for _, r := range readers {
 		ratio := f.expansion(r)
+		// More than its share only of the first half: the other one is a share for
+		// each, so that nobody waits for room while others wait for records.
 		need := max(share, int64(minWire*ratio))
-		if f.used()+p.reserve+need > f.limit {
+		if f.used()+p.reserve+need > f.limit/2 {
 			need = share
 		}
 		if f.used()+p.reserve+need > f.limit && f.used()+p.reserve > 0 {
@@ -342,7 +351,12 @@ func (l *leaderLoop) settle(p plan, resp *sarama.FetchResponse, wire int64, err 
 		}
 	}
 	if payload > 0 && wire > 0 {
-		f.ratio = max(f.ratio*ratioDecay, float64(memory)/float64(wire))
+		decay := ratioDecay
+		if f.answers < startAnswers {
+			f.answers++
+			decay = startDecay
+		}
+		f.ratio = max(f.ratio*decay, float64(memory)/float64(wire))
 	}
 	for i, a := range p.asks {
 		if a.turn != a.r.turn {
@@ -350,6 +364,8 @@ func (l *leaderLoop) settle(p plan, resp *sarama.FetchResponse, wire int64, err 
 		}
 		b := resp.GetBlock(a.r.origin.Topic, a.r.origin.Partition)
 		switch {
+		case b == nil && len(p.asks) > 1:
+			a.r.alone = max(a.r.alone, 1) // the others took all the room
 		case b == nil:
 			l.refused(a, now, fmt.Errorf("broker %d left the partition out of its answer", l.id))
 		case b.Err != sarama.ErrNoError:
@@ -416,7 +432,7 @@ func (l *leaderLoop) deliver(a ask, now time.Time, resp *sarama.FetchResponse, b
 	}
 	f.peak = max(f.peak, f.held)
 	r.next = blk.next
-	r.box = blk
+	r.box, r.boxedAt = blk, now
 	signal(r.ready)
 }
 

@@ -3,6 +3,7 @@
 package kafka
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
@@ -91,6 +92,30 @@ func unsecuredTokens(t *testing.T) *httptest.Server {
 	return srv
 }
 
+// untilAcked delivers b as a connector would: what is Retry goes out again. A
+// new topic's leaders are announced before they lead.
+func untilAcked(t *testing.T, s *Sink, b *buffer.Batch) {
+	t.Helper()
+	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	defer stop()
+	for len(b.Records) > 0 {
+		outcomes, err := s.Deliver(ctx, b, func() {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		again := &buffer.Batch{}
+		for i, o := range outcomes {
+			if o.Verdict != sinks.Ack {
+				if o.Note == sinks.Misconfigured || ctx.Err() != nil {
+					t.Fatalf("record %d: %+v", i, o)
+				}
+				again.Add(b.Records[i])
+			}
+		}
+		b = again
+	}
+}
+
 func TestRealBrokerSecurity(t *testing.T) {
 	dir := secureBroker(t)
 	ca, err := os.ReadFile(filepath.Join(dir, "tls", "ca.crt"))
@@ -154,14 +179,11 @@ func TestRealBrokerSecurity(t *testing.T) {
 				}
 			}
 			s := newTestSink(t, a.o, "secure-dlq")
-			outcomes, err := s.Deliver(t.Context(), letters(100, 100), func() {})
 			if a.says == "" {
-				if err != nil {
-					t.Fatal(err)
-				}
-				allAcked(t, outcomes)
+				untilAcked(t, s, letters(100, 100))
 				return
 			}
+			_, err := s.Deliver(t.Context(), letters(100, 100), func() {})
 			if err == nil || !strings.Contains(err.Error(), a.says) {
 				t.Errorf("sink: %v", err)
 			}
@@ -191,7 +213,7 @@ func TestRealBrokerTakesDeadLetters(t *testing.T) {
 	b.Add(&buffer.Record{Origin: origin, Value: make([]byte, 20_000_000)})
 	b.Add(&buffer.Record{Origin: origin, Time: future, Value: []byte("from the future")})
 	b.Add(&buffer.Record{Origin: origin})
-	allAcked(t, deliver(t, s, b))
+	untilAcked(t, s, b)
 	for _, r := range storedWith(t, o, "letters", len(b.Records), kgo.FetchMaxBytes(64<<20), kgo.FetchMaxPartitionBytes(64<<20)) {
 		if age := time.Since(r.Timestamp); age < 0 || age > time.Hour {
 			t.Errorf("stored with time %v", r.Timestamp)
@@ -208,6 +230,7 @@ func TestRealBrokerTakesDeadLetters(t *testing.T) {
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	untilAcked(t, small, letters(1, 1))
 	b = letters(300, 1000)
 	b.Records[123].Value = make([]byte, 30_000)
 	for i, out := range deliver(t, small, b) {

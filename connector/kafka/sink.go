@@ -48,10 +48,19 @@ type Sink struct {
 	turn  atomic.Uint32 // partition of the next run's records without key
 	sends sync.WaitGroup
 
+	leaders sync.Mutex // see leader
+
 	mu     sync.Mutex
 	client sarama.Client // nil: made when it is needed
 	closed bool
 }
+
+// What a dead-letter topic that we make is made with: few partitions, which is
+// enough for what should be rare, and the brokers' default replication.
+const (
+	DeadLetterPartitions  = 3
+	DeadLetterReplication = -1
+)
 
 // NewSink connects when the first batch comes, so that it neither blocks nor
 // fails while the brokers are away.
@@ -110,12 +119,6 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func()) ([]sinks.
 		at = end
 	}
 	for open > 0 {
-		select {
-		case r := <-results:
-			take(r)
-			continue
-		default:
-		}
 		select {
 		case r := <-results:
 			take(r)
@@ -179,7 +182,7 @@ func copyRun(records []*buffer.Record, size int64) []buffer.Record {
 }
 
 // send writes run and says in out, one place a record, what became of it. An
-// error means that the topic's leaders were not even found.
+// error: no broker answered for any of them.
 func (s *Sink) send(run []buffer.Record, out []sinks.Outcome) error {
 	client, err := s.connect()
 	if err != nil {
@@ -353,7 +356,7 @@ func (p produce) refuse(records []int, block *sarama.ProduceResponseBlock, note 
 
 // request is one attempt with one batch.
 func (p produce) request(records []int) (*sarama.ProduceResponseBlock, error) {
-	leader, err := p.client.Leader(p.sink.topic, p.partition)
+	leader, err := p.sink.leader(p.client, p.partition)
 	if err != nil {
 		return nil, err
 	}
@@ -378,7 +381,7 @@ func (p produce) request(records []int) (*sarama.ProduceResponseBlock, error) {
 		err = a.err
 	}
 	if err != nil {
-		if encoding := new(sarama.PacketEncodingError); !errors.As(err, encoding) {
+		if encoding := new(sarama.PacketEncodingError); !errors.As(err, encoding) && !errors.Is(err, sarama.ErrNotConnected) {
 			_ = leader.Close() // a broken connection is opened again when the leader is asked for
 		}
 		return nil, p.sink.opts.explain(leader.Addr(), err, nil)
@@ -388,6 +391,16 @@ func (p produce) request(records []int) (*sarama.ProduceResponseBlock, error) {
 		return nil, p.sink.opts.explain(leader.Addr(), sarama.ErrIncompleteResponse, nil)
 	}
 	return block, nil
+}
+
+// leader is the broker that leads partition, connected or about to be. One
+// question at a time: of two that open the same connection, sarama lets the
+// second go on before the first holds the connection's lock, and that one then
+// finds it not connected. Nobody waits here who could do without the answer.
+func (s *Sink) leader(client sarama.Client, partition int32) (*sarama.Broker, error) {
+	s.leaders.Lock()
+	defer s.leaders.Unlock()
+	return client.Leader(s.topic, partition)
 }
 
 func (p produce) batch(records []int) *sarama.RecordBatch {
@@ -421,8 +434,18 @@ func (s *Sink) requestError(ctx context.Context, err error) error {
 			err = why
 		}
 	}
+	if errors.Is(err, sarama.ErrUnknownTopicOrPartition) && ctx.Err() == nil {
+		// The caller tries again: with the topic in place, or with what stands in its
+		// way as the reason.
+		if why := EnsureTopic(ctx, s.opts, s.topic, DeadLetterPartitions, DeadLetterReplication); why != nil {
+			err = why
+		} else {
+			s.opts.logger().Info("the topic did not exist and was made", "topic", s.topic, "partitions", DeadLetterPartitions)
+			err = errors.New("the topic did not exist; it was made now and is tried again")
+		}
+	}
 	return &sinks.RequestError{
-		Misconfigured: IsAuth(err) || errors.Is(err, sarama.ErrUnknownTopicOrPartition) || errors.Is(err, sarama.ErrTopicAuthorizationFailed),
+		Misconfigured: IsAuth(err) || errors.Is(err, sarama.ErrTopicAuthorizationFailed) || errors.Is(err, sarama.ErrClusterAuthorizationFailed),
 		Endpoint:      fmt.Sprintf("kafka topic %q at %s", s.topic, strings.Join(s.opts.Brokers, ",")),
 		Err:           s.opts.Explain(err),
 	}

@@ -127,6 +127,7 @@ func (s *source) pin(next int64) {
 // offset nothing else would tell.
 func (s *source) waitForReset(ctx context.Context, at int64) error {
 	topic, partition := s.origin.Topic, s.origin.Partition
+	marked := false
 	for {
 		s.claim.problem(fmt.Errorf("the log was cut off below offset %d, which this group had read up to: records were lost by the brokers and new ones get their offsets. "+
 			"Nothing is read until the group's offset is set: stop all members of %q, then kafka-consumer-groups --reset-offsets --group %s --topic %s:%d --to-offset N",
@@ -134,7 +135,13 @@ func (s *source) waitForReset(ctx context.Context, at int64) error {
 		if !sleep(ctx, s.g.cfg.watch()) {
 			return ctx.Err()
 		}
-		if _, metadata, err := s.g.cluster.committed(ctx, s.g.cfg.Group, topic, partition); err == nil && !parseMark(metadata).ours {
+		_, metadata, err := s.g.cluster.committed(ctx, s.g.cfg.Group, topic, partition)
+		if err != nil {
+			continue
+		}
+		if parseMark(metadata).ours {
+			marked = true
+		} else if marked {
 			s.restart(errReset)
 			return errReset
 		}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -391,8 +392,9 @@ func TestADeadNodeIsLeftOut(t *testing.T) {
 
 func TestTLS(t *testing.T) {
 	es := new(sinktest.Elasticsearch)
-	srv := httptest.NewTLSServer(es)
-	srv.Config.ErrorLog = nil
+	srv := httptest.NewUnstartedServer(es)
+	srv.Config.ErrorLog = log.New(io.Discard, "", 0)
+	srv.StartTLS()
 	defer srv.Close()
 	cfg := testConfig(srv.URL)
 	s, err := New(cfg)

@@ -68,7 +68,8 @@ type Fault struct {
 	Body   string
 	// Foreign leaves the header X-Elastic-Product out.
 	Foreign bool
-	// Wait delays the request until the channel is closed or the client is gone.
+	// Wait holds the request, once it was read, until the channel is closed or the
+	// client is gone.
 	Wait <-chan struct{}
 	// Unread answers (or resets) before the body was read.
 	Unread bool
@@ -192,13 +193,6 @@ func (es *Elasticsearch) head(w http.ResponseWriter, f Fault) {
 
 func (es *Elasticsearch) bulk(w http.ResponseWriter, r *http.Request) {
 	f := es.fault(r)
-	if f.Wait != nil {
-		select {
-		case <-f.Wait:
-		case <-r.Context().Done():
-			return
-		}
-	}
 	seen := Request{Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Header: r.Header.Clone()}
 	note := func() {
 		es.mu.Lock()
@@ -215,6 +209,15 @@ func (es *Elasticsearch) bulk(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, err := read(r)
+	// Only a request that was read to its end lets the server notice that the
+	// client is gone.
+	if f.Wait != nil {
+		select {
+		case <-f.Wait:
+		case <-r.Context().Done():
+			return
+		}
+	}
 	seen.Bytes = int64(len(body))
 	if err != nil {
 		note()
@@ -262,7 +265,7 @@ func (es *Elasticsearch) bulk(w http.ResponseWriter, r *http.Request) {
 		_, err = w.Write(space)
 	}
 	if f.Half {
-		// A handler that wrote less than it announced has its connection closed.
+		_ = http.NewResponseController(w).Flush()
 		panic(http.ErrAbortHandler)
 	}
 }

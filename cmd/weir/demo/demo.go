@@ -141,7 +141,7 @@ func Run(ctx context.Context, opt Options) error {
 	}
 	defer d.gen.close()
 	// A log that is not empty gives the bridge something to open its window for.
-	if err := d.gen.fill(soft, int(backlog*opt.Rate)); err != nil {
+	if err := d.gen.fill(hard, int(backlog*opt.Rate)); err != nil {
 		return err
 	}
 	d.bridge, err = opt.Bridge(hard, Env{
@@ -385,7 +385,8 @@ func (w *warnings) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, &slog.HandlerOptions{
 		Level: slog.LevelWarn,
 		ReplaceAttr: func(groups []string, a slog.Attr) slog.Attr {
-			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey) {
+			// The viewer has the time, and there is one connector.
+			if len(groups) == 0 && (a.Key == slog.TimeKey || a.Key == slog.LevelKey || a.Key == "connector") {
 				return slog.Attr{}
 			}
 			return a

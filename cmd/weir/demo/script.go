@@ -44,7 +44,7 @@ var acts = []act{
 	{until: 0.18, mood: mood{name: "healthy", says: "answers every request at once", slots: 8, workers: 8, doc: 300 * time.Microsecond}},
 	{until: 0.42, mood: mood{name: "slowing", says: "takes longer and longer for every document", slots: 8, workers: 8, doc: 300 * time.Microsecond}, slower: 4, fewer: 6},
 	{until: 0.56, mood: mood{name: "overloaded", says: "takes 2 requests at a time, answers 429 to the rest", slots: 2, workers: 2, doc: 1200 * time.Microsecond, busy: 0.02}},
-	{until: 0.63, mood: mood{name: "outage", says: "cuts every connection, answers on their way are lost", fault: reset}},
+	{until: 0.63, mood: mood{name: "outage", says: "cuts every connection, answers on their way are lost", slots: 8, fault: reset}},
 	{until: 0.70, mood: mood{name: "restarting", says: "answers 503 to every request", fault: unavailable}},
 	{until: 0.80, mood: mood{name: "recovering", says: "is back, and takes 4 requests at a time", slots: 4, workers: 4, doc: 400 * time.Microsecond}},
 	{until: 1, mood: mood{name: "recovered", says: "answers every request at once again", slots: 8, workers: 8, doc: 300 * time.Microsecond}},

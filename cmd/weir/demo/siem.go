@@ -33,6 +33,7 @@ type siem struct {
 	mu      sync.Mutex
 	mood    mood
 	serving int
+	taken   bool        // in this outage one request was taken
 	free    []time.Time // when each worker is done with what it was given
 	ids     idSet
 	counts  siemCounts
@@ -78,6 +79,7 @@ func (s *siem) set(m mood) {
 	defer s.mu.Unlock()
 	if m.name != s.mood.name {
 		s.free = nil // what waited in the old mood does not burden the new one
+		s.taken = false
 	}
 	s.mood = m
 }
@@ -114,10 +116,22 @@ func (s *siem) moody(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Elastic-Product", "Elasticsearch")
 		w.Header().Set("Content-Type", "application/json")
-		if !s.out(w) {
+		if s.last(r) || !s.out(w) {
 			next.ServeHTTP(w, r)
 		}
 	})
+}
+
+// last reports whether r is the one bulk request of an outage that is taken
+// before its connection is cut. The sender cannot know, and has to send it again.
+func (s *siem) last(r *http.Request) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mood.fault != reset || s.taken || r.Method == http.MethodGet {
+		return false
+	}
+	s.taken = true
+	return true
 }
 
 // out reports whether the SIEM is out, after having treated the request so.

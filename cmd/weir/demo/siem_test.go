@@ -208,11 +208,13 @@ func TestOutageTurnsEveryRequestAway(t *testing.T) {
 		t.Errorf("unavailable: %v, %v", resp, err)
 	}
 	s.set(mood{slots: 8, fault: reset})
-	if resp, err := post(t, s.url+"/_bulk", strings.NewReader(doc("create", "a", 1))); err == nil {
-		t.Errorf("reset: got %s", resp.Status)
-	}
-	if s.stored.len() != 0 {
-		t.Error("an event was stored")
+	for id, want := range []int64{1, 1, 1} {
+		if resp, err := post(t, s.url+"/_bulk", strings.NewReader(doc("create", fmt.Sprint(id), id))); err == nil {
+			t.Errorf("reset: got %s", resp.Status)
+		}
+		if got := s.stored.len(); got != want {
+			t.Errorf("after %d cut requests %d events are stored, want %d: that of the first one", id+1, got, want)
+		}
 	}
 }
 

@@ -216,16 +216,15 @@ func (s *story) weirDoes() string {
 		}
 		return fmt.Sprintf("holds %s, commits nothing, tries again %s", mebi(b.BytesHeld), wait)
 	}
-	var lag string
+	lag := "keeps up"
 	switch {
-	case s.rateLag < -100 && s.lag > 500:
-		lag = fmt.Sprintf("catches up: lag falls by %s/s", thousands(int64(-s.rateLag)))
-	case s.rateLag > 100 && s.lag > 500:
-		lag = fmt.Sprintf("leaves the rest in Kafka: lag grows by %s/s", thousands(int64(s.rateLag)))
-	case s.lag > 500 && float64(s.lag) > s.rateIn:
+	case s.lag < 1000:
+	case s.rateLag < -100:
+		lag = fmt.Sprintf("catches up, lag falls by %s/s", thousands(int64(-s.rateLag)))
+	case s.rateLag > 100:
+		lag = fmt.Sprintf("the rest waits, lag grows by %s/s", thousands(int64(s.rateLag)))
+	case float64(s.lag) > s.rateIn:
 		lag = "leaves in Kafka what the SIEM cannot take"
-	default:
-		lag = "keeps up"
 	}
 	switch before := s.recent[0].window; {
 	case b.Window < before:

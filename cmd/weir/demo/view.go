@@ -89,7 +89,6 @@ func frame(s *story, metrics string, width, height int, colour bool) []string {
 		end = " of " + clock(s.run)
 	}
 	add().put(bold, " weir demo").put(dim, "   Kafka -> weir -> a slow and moody SIEM").right(bold, clock(s.Elapsed)+end)
-	add()
 	add().put(dim, " SIEM    ").put(moodStyle(s.mood.name), "● "+s.mood.name).put(none, ": "+s.mood.says)
 	add().put(dim, " weir    ").put(none, s.weirDoes())
 	add().put(dim, " events  ").put(none, s.traffic())
