@@ -25,7 +25,7 @@ func checkCommand() *cobra.Command {
 	online := cmd.Flags().Bool("online", false, "also ask brokers, topics, groups, dead letters and sinks; changes nothing")
 	print := cmd.Flags().Bool("print", false, "print the configuration with all defaults, secrets hidden")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := config.Load(*path)
+		cfg, err := loadConfig(*path)
 		if err != nil {
 			return err
 		}

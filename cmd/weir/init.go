@@ -21,7 +21,7 @@ func initCommand() *cobra.Command {
 	path := configFlag(cmd)
 	print := cmd.Flags().Bool("print", false, "print what would be put in place, and change nothing")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := config.Load(*path)
+		cfg, err := loadConfig(*path)
 		if err != nil {
 			return err
 		}

@@ -91,6 +91,17 @@ func isUnknownCommand(err error) bool {
 	return scan == nil
 }
 
+// loadConfig reads the configuration. A file that cannot be read is a mistake in
+// how weir was called.
+func loadConfig(path string) (*config.Config, error) {
+	cfg, err := config.Load(path)
+	var faults config.Faults
+	if err != nil && !errors.As(err, &faults) {
+		return nil, usageError{err}
+	}
+	return cfg, err
+}
+
 // newLog is the logger that the configuration asks for.
 func newLog(c config.Log, w io.Writer) *slog.Logger {
 	var level slog.Level

@@ -40,7 +40,7 @@ by it, since nothing was committed that was not delivered.`,
 }
 
 func runBridge(ctx context.Context, path string, errs io.Writer) error {
-	cfg, err := config.Load(path)
+	cfg, err := loadConfig(path)
 	if err != nil {
 		return err
 	}
