@@ -167,21 +167,6 @@ func (b *bridge) close() {
 	}
 }
 
-// linkStatus is one connector in /status.
-type linkStatus struct {
-	Grade sinks.Grade
-	Group kafka.Status
-	connector.Stats
-}
-
-func (b *bridge) status() []linkStatus {
-	out := make([]linkStatus, len(b.links))
-	for i, l := range b.links {
-		out[i] = linkStatus{Grade: l.grade, Group: l.group.Status(), Stats: l.connector.Stats()}
-	}
-	return out
-}
-
 // newElastic makes the sink of c.
 func newElastic(c config.Connector, observe func(int, time.Duration)) (*elastic.Sink, error) {
 	e := c.Sink.Elasticsearch
