@@ -39,6 +39,9 @@ type encoder struct {
 	lastOrigin *buffer.Origin
 	lastText   *originText
 
+	nameOrigin *buffer.Origin // of the record whose name is in index; nil: none
+	nameSecond int64
+
 	stamp       []byte // the last timestamp as JSON
 	stampMillis int64
 	stampSecond int64
@@ -107,7 +110,7 @@ func (e *encoder) start(l *layout, records []*buffer.Record, outcomes []sinks.Ou
 	e.layout, e.records, e.outcomes, e.now = l, records, outcomes, now
 	e.next, e.sent = 0, 0
 	e.segments, e.piece = nil, nil
-	e.lastOrigin, e.lastText = nil, nil
+	e.lastOrigin, e.lastText, e.nameOrigin = nil, nil, nil
 	clear(e.origins)
 	return e.advance()
 }
@@ -119,7 +122,7 @@ const maxKept = 256 << 10
 func (e *encoder) release() {
 	e.records, e.outcomes, e.segments, e.piece = nil, nil, nil, nil
 	e.all = [8]segment{}
-	e.lastOrigin, e.lastText = nil, nil
+	e.lastOrigin, e.lastText, e.nameOrigin = nil, nil, nil
 	clear(e.origins)
 	if e.compacted.Cap() > maxKept {
 		e.compacted = bytes.Buffer{}
@@ -351,16 +354,12 @@ func empty(object []byte) bool {
 func (e *encoder) action(h []byte, r *buffer.Record, text *originText) ([]byte, error) {
 	l := e.layout
 	if l.index.fixed == "" {
-		index := text.index
+		index, err := text.index, text.err
 		if l.index.perRecord {
-			var err error
-			e.index, err = l.index.append(e.index[:0], r, l.quote)
-			if err != nil {
-				return h, err
-			}
-			index = e.index
-		} else if text.err != nil {
-			return h, text.err
+			index, err = e.name(r)
+		}
+		if err != nil {
+			return h, err
 		}
 		// A legal name needs no escaping.
 		h = append(h, `"_index":"`...)
@@ -403,6 +402,23 @@ func (e *encoder) action(h []byte, r *buffer.Record, text *originText) ([]byte, 
 	return append(h, "}}\n"...), nil
 }
 
+// name is the index name of r where it is not the same for the whole partition.
+// Without a field in it, records of the same second share it.
+func (e *encoder) name(r *buffer.Record) ([]byte, error) {
+	n := &e.layout.index
+	second := r.Time.Unix()
+	if !n.quotes && !n.fractions && r.Origin == e.nameOrigin && second == e.nameSecond {
+		return e.index, nil
+	}
+	var err error
+	e.nameOrigin = nil
+	e.index, err = n.append(e.index[:0], r, e.layout.quote)
+	if err == nil {
+		e.nameOrigin, e.nameSecond = r.Origin, second
+	}
+	return e.index, err
+}
+
 func appendID(h, id []byte) []byte {
 	h = append(h, `"_id":"`...)
 	h = appendEscaped(h, id)
@@ -433,8 +449,8 @@ func (e *encoder) origin(r *buffer.Record) *originText {
 
 // idPrefix is the id of a record of o up to its offset:
 // CLUSTER:TOPIC ID:PARTITION:, with the topic's name where it has no id. Where
-// that would be longer than an id may be, a hash takes the place of the first
-// two.
+// that would be longer than an id may be, or is not text, a hash takes the place
+// of the first two.
 func idPrefix(o *buffer.Origin) string {
 	topic := o.TopicID
 	if topic == "" {
@@ -442,7 +458,7 @@ func idPrefix(o *buffer.Origin) string {
 	}
 	source := o.Cluster + ":" + topic
 	numbers := ":" + strconv.Itoa(int(o.Partition)) + ":"
-	if len(source)+len(numbers)+len("-9223372036854775808") > maxID {
+	if len(source)+len(numbers)+len("-9223372036854775808") > maxID || !utf8.ValidString(source) {
 		sum := sha256.Sum256([]byte(source))
 		source = hex.EncodeToString(sum[:])
 	}

@@ -19,6 +19,8 @@ type name struct {
 	fixed string
 	// perRecord: two records of one partition can have different names.
 	perRecord bool
+	// fractions: it shows parts of a second.
+	fractions bool
 	// quotes: the name can hold content of the event.
 	quotes bool
 }
@@ -64,6 +66,7 @@ func parseName(template string) (name, error) {
 		}
 		n.parts = append(n.parts, p)
 		n.perRecord = n.perRecord || p.kind == partTime || p.kind == partField
+		n.fractions = n.fractions || p.kind == partTime && showsFractions(p.text)
 		n.quotes = n.quotes || p.kind == partField
 		rest = rest[open+1+end+1:]
 	}
@@ -95,6 +98,12 @@ func parsePlaceholder(s string) (part, error) {
 	}
 	path, err := parsePath(s)
 	return part{kind: partField, path: path}, err
+}
+
+// showsFractions reports whether layout shows parts of a second.
+func showsFractions(layout string) bool {
+	at := time.Date(2001, 9, 19, 17, 38, 49, 0, time.UTC)
+	return at.Format(layout) != at.Add(123456789).Format(layout)
 }
 
 // changes reports whether layout shows anything of a time.
