@@ -137,6 +137,12 @@ type scratch struct {
 	names   map[string]string // header keys seen: there are few, and each is a string of its own otherwise
 }
 
+// forget lets go of what the last runs held: they alias whole batches.
+func (s *scratch) forget() {
+	clear(s.records[:cap(s.records)])
+	clear(s.headers[:cap(s.headers)])
+}
+
 // run hands out the block's next records, and the offset behind them and behind
 // what followed them and is not to be delivered: control records, aborted ones.
 func (b *block) run(s *scratch, origin *buffer.Origin) (records []buffer.Record, next int64) {

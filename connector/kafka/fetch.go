@@ -185,7 +185,7 @@ func (r *partitionReader) Close() {
 	r.turn++
 	r.f.free(r.box)
 	r.f.free(r.cur)
-	r.box, r.cur = nil, nil
+	r.box, r.cur, r.scratch = nil, nil, scratch{}
 }
 
 // GoTo makes the reader go on at offset. Not while Next is called.
@@ -195,6 +195,7 @@ func (r *partitionReader) GoTo(offset int64) {
 	r.turn++
 	r.f.free(r.box)
 	r.f.free(r.cur)
+	r.scratch.forget()
 	r.box, r.cur, r.stop, r.next, r.parked = nil, nil, nil, offset, false
 	r.recovered()
 	r.wake()
@@ -232,7 +233,10 @@ func (r *partitionReader) Next(ctx context.Context) (connector.Run, error) {
 func (r *partitionReader) take() error {
 	r.f.mu.Lock()
 	defer r.f.mu.Unlock()
-	r.f.free(r.cur)
+	if r.cur != nil {
+		r.f.free(r.cur)
+		r.scratch.forget()
+	}
 	r.cur, r.box = r.box, nil
 	if r.cur == nil {
 		if r.parked {

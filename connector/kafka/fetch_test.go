@@ -572,6 +572,55 @@ func TestAnUnreadableBatchStopsItsPartitionAlone(t *testing.T) {
 	}
 }
 
+// A batch that would expand beyond what may be expanded is real data: its
+// partition stops before it, loudly, and the others go on.
+func TestABatchThatExpandsTooFarStopsItsPartitionAlone(t *testing.T) {
+	_, o := fakeCluster(t, kfake.SeedTopics(2, "t"))
+	cl := client(t, o, kgo.ProducerBatchCompression(kgo.ZstdCompression()))
+	write(t, cl, numbered("t", 0, 0, 5)...)
+	write(t, cl, &kgo.Record{Topic: "t", Value: make([]byte, 4<<20)})
+	write(t, cl, numbered("t", 1, 0, 5)...)
+	old := sarama.MaxDecompressedBatchSize
+	sarama.MaxDecompressedBatchSize = 1 << 20
+	t.Cleanup(func() { sarama.MaxDecompressedBatchSize = old })
+	f := newTestFetcher(t, o, 8<<20)
+	r, other := f.Add(at("t", 0), 0), f.Add(at("t", 1), 0)
+	wantNumbers(t, readUntil(t, r, 5), 0, 5)
+	wantNumbers(t, readUntil(t, other, 5), 0, 5)
+	eventually(t, "the batch is told of", func() bool {
+		_, err := r.Trouble()
+		return errors.Is(err, sarama.ErrDecompressedBatchTooLarge) && strings.Contains(err.Error(), "offset 5")
+	})
+	write(t, cl, numbered("t", 1, 5, 5)...)
+	wantNumbers(t, readUntil(t, other, 10), 5, 5)
+}
+
+// Records alias the batch they came in: a reader that waits must not keep the
+// last one alive, which is no longer accounted for.
+func TestAReaderThatWaitsKeepsNothing(t *testing.T) {
+	_, o := fakeCluster(t, kfake.SeedTopics(1, "t"))
+	write(t, client(t, o), &kgo.Record{Topic: "t", Value: []byte("v"), Headers: []kgo.RecordHeader{{Key: "k", Value: []byte("h")}}})
+	f := newTestFetcher(t, o, 8<<20)
+	r := f.Add(at("t", 0), 0)
+	run, err := r.Next(t.Context())
+	if err != nil || len(run.Records) != 1 {
+		t.Fatalf("%d records, %v", len(run.Records), err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := r.Next(ctx); err == nil {
+		t.Fatal("there is no second record")
+	}
+	if run.Records[0].Value != nil || r.scratch.headers[:1][0].Value != nil {
+		t.Error("the reader still refers to what it handed out")
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.held != 0 {
+		t.Errorf("%d bytes are accounted for", f.held)
+	}
+}
+
 // damagedBatch is a whole record batch whose checksum is wrong.
 func damagedBatch(offset int64) []byte {
 	b := kmsg.RecordBatch{FirstOffset: offset, Magic: 2, CRC: 1, NumRecords: 1, Records: []byte("not a record"), ProducerID: -1}

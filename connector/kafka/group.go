@@ -255,10 +255,10 @@ func (g *Group) subscription() []string {
 // consume is one session, or one attempt at it. It ends without an error when
 // the topics to read have changed.
 func (g *Group) consume(ctx context.Context, group sarama.ConsumerGroup, topics []string) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	var wg sync.WaitGroup
 	defer wg.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	wg.Go(func() {
 		for ctx.Err() == nil {
 			if !slices.Equal(g.subscription(), topics) {

@@ -763,3 +763,17 @@ func TestTheGroupIsLeft(t *testing.T) {
 		t.Errorf("the status has %d partitions", n)
 	}
 }
+
+// Brokers that are gone when we end must not hold us for long.
+func TestRunReturnsWithoutBrokers(t *testing.T) {
+	fake, o := fakeCluster(t, kfake.NumBrokers(2), kfake.SeedTopics(2, "t"))
+	c := newCatch()
+	g, stop, _ := join(t, GroupConfig{Options: o, Topics: []string{"t"}, Lane: c.lane})
+	eventually(t, "it reads", func() bool { return running(c, "t/0") && running(c, "t/1") })
+	fake.Close()
+	eventually(t, "the status tells", func() bool { return len(g.Status().Faults) > 0 })
+	stop()
+	if running(c, "t/0") || running(c, "t/1") {
+		t.Error("a lane still runs")
+	}
+}
