@@ -1,0 +1,67 @@
+# `make demo` and `make test` need Go and make, nothing else.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+FUZZTIME ?= 30s
+# Pinned; built on first use (about a minute on two cores), then cached.
+GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+
+# The race detector needs cgo and a C compiler.
+CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null || command -v gcc 2>/dev/null || command -v clang 2>/dev/null)
+RACE := $(if $(CC_FOUND),-race)
+TEST_ENV := $(if $(CC_FOUND),CGO_ENABLED=1,CGO_ENABLED=0)
+
+.PHONY: build demo test lint docs docs-check compose-check integration bench mutants fuzz clean help
+
+help: ## Show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
+
+build: ## Build bin/weir, one static file
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/weir ./cmd/weir
+
+demo: build ## Run the bridge between an embedded Kafka and a moody stand-in SIEM
+	./bin/weir demo $(ARGS)
+
+test: ## Run the tests, with the race detector where a C compiler is present
+	@echo "go test $(RACE) ./...   ($(if $(CC_FOUND),race detector on: $(CC_FOUND),race detector off: no C compiler found))"
+	@$(TEST_ENV) $(GO) test $(RACE) $(ARGS) ./...
+	@echo "all tests passed"
+
+lint: ## go vet and golangci-lint: faults, and the layers between the packages
+	$(GO) vet ./...
+	$(GO) vet -tags integration ./testbed/...
+	$(GO) run $(GOLANGCI) run ./...
+
+docs: ## Write the configuration reference from the code
+	$(GO) generate ./config
+
+docs-check: ## Fail when the configuration reference is not what the code says
+	@before=$$(mktemp -d) && trap 'rm -rf "$$before"' EXIT && \
+	cp -R docs "$$before/docs" && $(GO) generate ./config && \
+	diff -ru "$$before/docs" docs && echo "docs are up to date"
+
+compose-check: build ## Load docker-compose.yml as Docker Compose would, without an engine
+	$(GO) run -C testbed/compose . $(CURDIR)/docker-compose.yml
+	ADMIN_TOKEN=x ./bin/weir check -c deploy/weir.yaml > /dev/null
+	@echo "docker-compose.yml and deploy/weir.yaml are valid"
+
+integration: ## Run the bridge against real servers (testbed/servers says which)
+	$(GO) test -tags integration -count=1 -timeout 25m -v $(ARGS) ./testbed/integration
+
+bench: ## Measure processor time and memory against a real broker (ARGS='-events 300000')
+	$(GO) run ./testbed/bench $(ARGS)
+
+mutants: ## Break the rules of the core one by one; a test has to notice each
+	$(GO) run ./testbed/mutants $(ARGS)
+
+fuzz: ## Run every fuzz target for FUZZTIME
+	@$(GO) list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r pkg dir; do \
+		for target in $$(sed -n 's/^func \(Fuzz[A-Za-z0-9_]*\)(.*/\1/p' "$$dir"/*_test.go 2>/dev/null); do \
+			echo "$$pkg $$target $(FUZZTIME)"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; \
+		done; \
+	done
+
+clean: ## Remove what was built
+	rm -rf bin dist bench.json
