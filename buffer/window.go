@@ -6,9 +6,9 @@ import "time"
 // up by one after a clean round, down when the sink refuses for lack of room or
 // its answers slow down. A round is as many answers as the limit has places.
 //
-// Growth that is refused at once is undone, and the next try waits twice as many
-// rounds: a backend that serves exactly four requests at a time is asked for a
-// fifth ever more rarely, instead of being run into refusals all the time. A
+// Growth that is refused at once is undone, and the next try waits four times as
+// many rounds: a backend that serves exactly four requests at a time is asked for
+// a fifth ever more rarely, instead of being run into refusals all the time. A
 // refusal at a limit that used to work means that the backend has less room than
 // it had: the limit falls by a third and is rebuilt from there.
 //
@@ -25,7 +25,7 @@ type Window struct {
 	timed    int           // how many of them were timed
 	good     int           // the limit before the last growth, 0 when a full round confirmed it
 	patience int           // clean rounds before growing
-	doubling bool          // until the first refusal the limit doubles
+	climbing bool          // until the first refusal the limit grows by half
 	usual    time.Duration // what an answer usually takes
 	filled   bool          // all places were taken at once in this epoch
 }
@@ -86,9 +86,9 @@ func (w *Window) Done(s Slot, a Answer, took time.Duration) {
 	}
 	switch a {
 	case Refused:
-		w.doubling = false
+		w.climbing = false
 		if w.good > 0 {
-			w.patience = min(w.patience*2, maxPatience)
+			w.patience = min(w.patience*4, maxPatience)
 			w.set(w.good)
 		} else {
 			w.patience = 1
@@ -122,7 +122,7 @@ func (w *Window) round() {
 		}
 		w.took, w.timed = 0, 0
 		if slow && w.limit > w.min {
-			w.doubling = false
+			w.climbing = false
 			w.patience = 1
 			w.set(w.limit - max(w.limit/4, 1))
 			return
@@ -130,7 +130,7 @@ func (w *Window) round() {
 	}
 	if w.good > 0 && w.filled { // the limit was raised, and works
 		w.good = 0
-		w.patience = max(w.patience/2, 1)
+		w.patience = max(w.patience/4, 1)
 	}
 	if w.clean < w.limit*w.patience {
 		return
@@ -141,8 +141,8 @@ func (w *Window) round() {
 		return
 	}
 	good := w.limit
-	if w.doubling {
-		w.set(w.limit * 2)
+	if w.climbing {
+		w.set(w.limit + max(w.limit/2, 1))
 	} else {
 		w.set(w.limit + 1)
 	}
@@ -158,6 +158,6 @@ func (w *Window) set(limit int) {
 
 // Collapse falls back to min, as after an outage, and feels its way up again.
 func (w *Window) Collapse() {
-	w.patience, w.doubling, w.usual = 1, true, 0
+	w.patience, w.climbing, w.usual = 1, true, 0
 	w.set(w.min)
 }

@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"slices"
 	"testing"
 	"time"
 )
@@ -24,16 +25,16 @@ func limits(w *Window, rounds int, a Answer, took time.Duration) (out []int) {
 	return out
 }
 
-func TestWindowDoublesUntilTheFirstRefusal(t *testing.T) {
+func TestWindowGrowsByHalfUntilTheFirstRefusal(t *testing.T) {
 	w := NewWindow(1, 16)
-	if got := limits(w, 5, Clean, time.Second); got[0] != 2 || got[1] != 4 || got[2] != 8 || got[3] != 16 || got[4] != 16 {
+	if got := limits(w, 8, Clean, time.Second); !slices.Equal(got, []int{2, 3, 4, 6, 9, 13, 16, 16}) {
 		t.Errorf("limits %v", got)
 	}
 }
 
 func TestManyRefusalsOfOneRoundCutOnce(t *testing.T) {
 	w := NewWindow(1, 16)
-	limits(w, 6, Clean, time.Second) // 16, and confirmed
+	limits(w, 9, Clean, time.Second) // 16, and confirmed
 	round(w, Refused, 0)
 	if w.Limit() != 11 {
 		t.Errorf("limit %d after sixteen refusals of one round, want one cut by a third to 11", w.Limit())
@@ -42,14 +43,14 @@ func TestManyRefusalsOfOneRoundCutOnce(t *testing.T) {
 
 func TestRefusedGrowthIsUndoneAndTriedEverMoreRarely(t *testing.T) {
 	w := NewWindow(1, 8)
-	limits(w, 2, Clean, time.Second) // 4
-	round(w, Clean, time.Second)     // 8
+	limits(w, 3, Clean, time.Second) // 4
+	round(w, Clean, time.Second)     // 6
 	w.Done(w.Start(), Refused, 0)
 	if w.Limit() != 4 {
-		t.Fatalf("limit %d after a refused doubling from 4", w.Limit())
+		t.Fatalf("limit %d after a refused growth from 4 to 6", w.Limit())
 	}
 	last := 0
-	for range 4 {
+	for range 3 {
 		rounds := 0
 		for w.Limit() == 4 {
 			round(w, Clean, time.Second)

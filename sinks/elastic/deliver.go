@@ -151,7 +151,10 @@ func (s *Sink) refused(res *http.Response, from string, text []byte) error {
 	var answer struct {
 		Error itemError `json:"error"`
 	}
-	if !genuine {
+	if res.StatusCode == http.StatusUnauthorized {
+		// Elasticsearch does not name itself to strangers.
+		e.Err = errors.New("the credentials were refused")
+	} else if !genuine {
 		e.Err = fmt.Errorf("the answer is not Elasticsearch's (%s)", oneLine(strconv.Quote(res.Header.Get("Content-Type")), 80))
 	} else if json.Unmarshal(text, &answer) != nil || answer.Error.Type == "" {
 		e.Err = errors.New("no explanation")

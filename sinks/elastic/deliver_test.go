@@ -169,7 +169,7 @@ func TestRequestErrors(t *testing.T) {
 		"400 of a proxy":         {fault: sinktest.Fault{Status: 400, Foreign: true, Body: "plain HTTP request sent to HTTPS port"}, want: sinks.RequestError{Status: 400, Misconfigured: true}},
 		"400 in a bare string":   {fault: sinktest.Fault{Status: 400, Body: `{"error":"no handler found","status":400}`}, want: sinks.RequestError{Status: 400, Misconfigured: true}},
 		"400 unknown parameter":  {fault: sinktest.Fault{Status: 400, Body: `{"error":{"type":"illegal_argument_exception","reason":"request [/_bulk] contains unrecognized parameter: [x]"}}`}, want: sinks.RequestError{Status: 400, Misconfigured: true}},
-		"401":                    {fault: sinktest.Fault{Status: 401}, want: sinks.RequestError{Status: 401, Misconfigured: true}, err: "as the script says"},
+		"401":                    {fault: sinktest.Fault{Status: 401}, want: sinks.RequestError{Status: 401, Misconfigured: true}, err: "the credentials were refused"},
 		"403":                    {fault: sinktest.Fault{Status: 403}, want: sinks.RequestError{Status: 403, Misconfigured: true}},
 		"404":                    {fault: sinktest.Fault{Status: 404}, want: sinks.RequestError{Status: 404, Misconfigured: true}},
 		"406":                    {fault: sinktest.Fault{Status: 406}, want: sinks.RequestError{Status: 406, Misconfigured: true}},

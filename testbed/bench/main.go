@@ -59,7 +59,7 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.load.Events, "events", 3_000_000, "events a run")
 	flags.IntVar(&s.load.Size, "size", 500, "bytes of an event's value")
 	flags.IntVar(&s.load.Partitions, "partitions", 6, "partitions of the topic")
-	flags.IntVar(&s.capacity.Events, "capacity-events", 1_000_000, "events a run of the capacity case")
+	flags.IntVar(&s.capacity.Events, "capacity-events", 3_000_000, "events a run of the capacity case")
 	flags.IntVar(&s.runs, "runs", 3, "runs of every case; medians and the spread are shown")
 	flags.StringVar(&s.memory, "memory", "64MiB", "weir's memory setting")
 	flags.StringVar(&names, "cases", strings.Join(caseNames(), ","), "cases to run")

@@ -27,9 +27,12 @@ import (
 	"weir/testbed/servers"
 )
 
-// set has the servers that all tests share; what a test starts for itself is
-// stopped with the rest.
-var set *servers.Set
+var (
+	// set has the servers that all tests share; what a test starts for itself is
+	// stopped with the rest.
+	set    *servers.Set
+	binDir string // of the weir binary under test
+)
 
 func TestMain(m *testing.M) {
 	os.Exit(run(m))
@@ -41,6 +44,11 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if binDir, err = os.MkdirTemp("", "weir-bin-"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(binDir)
 	interrupted := make(chan os.Signal, 1)
 	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -67,11 +75,7 @@ var (
 		if err != nil {
 			return "", err
 		}
-		dir, err := os.MkdirTemp("", "weir-bin-")
-		if err != nil {
-			return "", err
-		}
-		return bridge.Build(context.Background(), root, dir)
+		return bridge.Build(context.Background(), root, binDir)
 	})
 )
 

@@ -31,7 +31,7 @@ var mutants = []mutant{
 	{"window: a refused growth is undone", "buffer/window.go",
 		"w.set(w.good)", "w.set(w.min)"},
 	{"window: a refused growth is tried more rarely", "buffer/window.go",
-		"w.patience = min(w.patience*2, maxPatience)", "w.patience = 1"},
+		"w.patience = min(w.patience*4, maxPatience)", "w.patience = 1"},
 	{"window: slow answers shrink it", "buffer/window.go",
 		"if slow && w.limit > w.min {", "if slow && w.limit < 0 {"},
 	{"window: a limit that is not reached does not grow", "buffer/window.go",
