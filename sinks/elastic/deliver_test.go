@@ -309,7 +309,7 @@ func TestAnswerBeforeTheRequestWasRead(t *testing.T) {
 	_, s := fake(t, nil)
 	s.client.Transport = transportFunc(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{
-			StatusCode: 200, Header: http.Header{"X-Elastic-Product": {"Elasticsearch"}},
+			StatusCode: http.StatusOK, Header: http.Header{"X-Elastic-Product": {"Elasticsearch"}},
 			Body: io.NopCloser(strings.NewReader(`{"items":[{"create":{"status":201}}]}`)),
 		}, nil
 	})

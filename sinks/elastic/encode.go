@@ -46,9 +46,9 @@ type encoder struct {
 	stampMillis int64
 	stampSecond int64
 
-	head, id, index, spare []byte // reused memory
-	all                    [8]segment
-	compacted              bytes.Buffer
+	head, index, spare []byte // reused memory
+	all                [8]segment
+	compacted          bytes.Buffer
 }
 
 // layout is what all bodies of a sink have in common.

@@ -159,7 +159,7 @@ func (n *name) append(dst []byte, r *buffer.Record, quote bool) ([]byte, error) 
 			dst = append(dst, text...)
 		}
 	}
-	fault := ""
+	var fault string
 	if got := dst[start:]; !utf8.Valid(got) {
 		fault = "not valid UTF-8"
 	} else {

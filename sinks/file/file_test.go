@@ -268,7 +268,7 @@ func TestFailedSyncIsNotForgotten(t *testing.T) {
 			if truncate != nil {
 				f.truncate = func() error { return truncate }
 			}
-			refused(t, s, batch(2, 3), syscall.EIO)
+			_ = refused(t, s, batch(2, 3), syscall.EIO)
 			if !f.closed || f.syncs != 2 {
 				t.Errorf("closed %v after %d syncs, want the file given up after the failed one", f.closed, f.syncs)
 			}
@@ -294,7 +294,7 @@ func TestFullDiskLeavesNoHalfLine(t *testing.T) {
 			if truncate != nil {
 				f.truncate = func() error { return truncate }
 			}
-			refused(t, s, batch(2), syscall.ENOSPC)
+			_ = refused(t, s, batch(2), syscall.ENOSPC)
 			if after := content(t, path); truncate == nil && after != before {
 				t.Errorf("the disk's space was not given back: %d bytes, %d before", len(after), len(before))
 			}
@@ -315,7 +315,7 @@ func TestFailedWriteSettlesNobodyOfItsGroup(t *testing.T) {
 		synctest.Wait()
 		f.write = once(syscall.ENOSPC)
 		for i := range int64(3) {
-			all.Go(func() { refused(t, s, batch(i+1), syscall.ENOSPC) })
+			all.Go(func() { _ = refused(t, s, batch(i+1), syscall.ENOSPC) })
 		}
 		synctest.Wait()
 		close(gate)
@@ -369,7 +369,7 @@ func TestDeliverAfterCloseIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	refused(t, s, batch(1), fs.ErrClosed)
+	_ = refused(t, s, batch(1), fs.ErrClosed)
 }
 
 func TestFileThatWasMovedAwayIsMadeAnew(t *testing.T) {

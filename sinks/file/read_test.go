@@ -179,7 +179,10 @@ func TestReadStopsWhenToldTo(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "weir.dlq")
 	deliver(t, open(t, path), batch(1, 2, 3))
 	n := 0
-	for range Read(path) {
+	for _, err := range Read(path) {
+		if err != nil {
+			t.Fatal(err)
+		}
 		n++
 		break
 	}
