@@ -327,39 +327,23 @@ func (o Options) findCoordinator(ctx context.Context, group string) (addr string
 
 func (o Options) checkGroup(ctx context.Context, group string) Finding {
 	what := "group " + printable(group, 250)
-	coordinator, err := o.findCoordinator(ctx, group)
-	// The first question ever makes a new cluster create its offsets topic.
+	g, err := o.describeGroup(ctx, group)
+	// The first question ever makes a new cluster create its offsets topic, and a
+	// coordinator that was just chosen does not know it yet.
 	for range 20 {
-		if !errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) {
+		if !errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) && !errors.Is(err, sarama.ErrNotCoordinatorForConsumer) &&
+			!errors.Is(err, sarama.ErrOffsetsLoadInProgress) {
 			break
 		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(250 * time.Millisecond):
 		}
-		coordinator, err = o.findCoordinator(ctx, group)
+		g, err = o.describeGroup(ctx, group)
 	}
 	if errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) {
 		return Finding{What: what, Detail: "has no coordinator yet: the brokers are still making __consumer_offsets, or cannot; try again in a minute"}
 	}
-	if err != nil {
-		return finding(what, "", err)
-	}
-	var g *sarama.GroupDescription
-	err = o.onBroker(ctx, coordinator, func(b *sarama.Broker) error {
-		resp, err := b.DescribeGroups(&sarama.DescribeGroupsRequest{Version: 5, Groups: []string{group}, IncludeAuthorizedOperations: true})
-		if err != nil {
-			return err
-		}
-		if len(resp.Groups) != 1 {
-			return sarama.ErrIncompleteResponse
-		}
-		g = resp.Groups[0]
-		if g.Err != sarama.ErrNoError && g.Err != sarama.ErrGroupIDNotFound {
-			return g.Err
-		}
-		return nil
-	})
 	if err != nil {
 		return finding(what, "", err)
 	}
@@ -378,6 +362,29 @@ func (o Options) checkGroup(ctx context.Context, group string) Finding {
 		f.OK, f.Detail = true, fmt.Sprintf("we may use it; now %s with %d members", strings.ToLower(g.State), len(g.Members))
 	}
 	return f
+}
+
+// describeGroup asks the group's coordinator about it.
+func (o Options) describeGroup(ctx context.Context, group string) (g *sarama.GroupDescription, err error) {
+	coordinator, err := o.findCoordinator(ctx, group)
+	if err != nil {
+		return nil, err
+	}
+	err = o.onBroker(ctx, coordinator, func(b *sarama.Broker) error {
+		resp, err := b.DescribeGroups(&sarama.DescribeGroupsRequest{Version: 5, Groups: []string{group}, IncludeAuthorizedOperations: true})
+		if err != nil {
+			return err
+		}
+		if len(resp.Groups) != 1 {
+			return sarama.ErrIncompleteResponse
+		}
+		g = resp.Groups[0]
+		if g.Err != sarama.ErrNoError && g.Err != sarama.ErrGroupIDNotFound {
+			return g.Err
+		}
+		return nil
+	})
+	return g, err
 }
 
 func (o Options) checkDeadLetter(ctx context.Context, topic string) Finding {
