@@ -12,7 +12,12 @@ CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null || command -v gcc 2>/dev/n
 RACE := $(if $(CC_FOUND),-race)
 TEST_ENV := $(if $(CC_FOUND),CGO_ENABLED=1,CGO_ENABLED=0)
 
-.PHONY: build demo test lint docs docs-check compose-check integration bench mutants fuzz clean help
+# Pinned. It asks https://vuln.go.dev for what is known.
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+# Not windows: the dead-letter file is locked in the Unix way.
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+
+.PHONY: build demo test lint docs docs-check compose-check integration bench torture soak mutants fuzz vuln sbom release release-check clean help
 
 help: ## Show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
@@ -53,6 +58,12 @@ integration: ## Run the bridge against real servers (testbed/servers says which)
 bench: ## Measure processor time and memory against a real broker (ARGS='-events 300000')
 	$(GO) run ./testbed/bench $(ARGS)
 
+torture: ## Kill, cut and lie for 5 minutes, judge every event and commit (ARGS='-for 2m', SEED=7); needs TESTBED
+	$(GO) run ./testbed/torture $(ARGS)
+
+soak: ## An hour of steady load and daily life: nothing may grow (ARGS='-for 10m'); needs TESTBED
+	$(GO) run ./testbed/torture soak $(ARGS)
+
 mutants: ## Break the rules of the core one by one; a test has to notice each
 	$(GO) run ./testbed/mutants $(ARGS)
 
@@ -63,6 +74,45 @@ fuzz: ## Run every fuzz target for FUZZTIME
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$pkg" || exit 1; \
 		done; \
 	done
+
+vuln: ## Look for known vulnerabilities in the code that weir calls
+	@GOBIN=$(CURDIR)/bin/tools $(GO) install $(GOVULNCHECK)
+	@code=0; ./bin/tools/govulncheck $(ARGS) ./cmd/weir || code=$$?; case $$code in \
+	0) ;; \
+	3) echo "vuln: FOUND, see above"; exit 3;; \
+	*) echo "vuln: NOT CHECKED. govulncheck did not get as far as a result; it needs https://vuln.go.dev (another database: ARGS='-db URL')"; exit 4;; \
+	esac
+
+sbom: build ## Write dist/weir.cdx.json: what is in bin/weir (CycloneDX)
+	@mkdir -p dist
+	$(GO) run ./testbed/sbom bin/weir '$(VERSION)' > dist/weir.cdx.json
+
+# Whatever could make one machine's bytes differ from another's is set here; the
+# Go version has to be the same, too (the bill of materials names it).
+release: export CGO_ENABLED = 0
+release: export GOAMD64 = v1
+release: export GOARM64 = v8.0
+release: export GOFLAGS =
+release: export GOEXPERIMENT =
+release: ## Build dist/ for all platforms, with bills of materials and checksums
+	@rm -rf dist && mkdir -p dist
+	@for p in $(PLATFORMS); do \
+		name=weir_$(VERSION)_$$(echo $$p | tr / _); \
+		GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -trimpath -buildvcs=false \
+			-ldflags '-s -w -buildid= -X main.version=$(VERSION)' -o dist/$$name ./cmd/weir && \
+		$(GO) run ./testbed/sbom dist/$$name '$(VERSION)' > dist/$$name.cdx.json && echo dist/$$name || exit 1; \
+	done
+	@cd dist && sha256sum weir_* > SHA256SUMS
+
+release-check: ## Build the release twice, in different folders and from nothing, and compare
+	@dir=$$(mktemp -d) && trap 'chmod -R u+w "$$dir"; rm -rf "$$dir"' EXIT && \
+	for d in one another/folder; do \
+		mkdir -p "$$dir/$$d" && tar cf - --exclude=./.git --exclude=./bin --exclude=./dist . | tar xf - -C "$$dir/$$d" && \
+		GOCACHE="$$dir/cache" $(MAKE) --no-print-directory -C "$$dir/$$d" release VERSION='$(VERSION)' PLATFORMS='$(PLATFORMS)' && \
+		rm -rf "$$dir/cache" || exit 1; \
+	done && \
+	diff "$$dir/one/dist/SHA256SUMS" "$$dir/another/folder/dist/SHA256SUMS" && cat "$$dir/one/dist/SHA256SUMS" && \
+	echo "both builds gave the same bytes"
 
 clean: ## Remove what was built
 	rm -rf bin dist bench.json

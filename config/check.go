@@ -81,11 +81,22 @@ func (c *checker) top() {
 
 	token, _ := c.ListenAuth.Token.Value() // a file that cannot be read is a fault already
 	host, ok := c.hostPort("listen", c.Listen, 0)
+	t := &c.ListenTLS
 	c.rules("listen_auth",
 		rule{"token", c.ListenAuth.Token.IsSet() && len(token) < 16, "must be at least 16 characters"},
-		rule{"token", ok && !loopback(host) && !c.ListenAuth.Token.IsSet(),
-			"is needed, since listen is reachable from other machines: set one of at least 16 characters, or listen on 127.0.0.1"},
+		rule{"token", ok && !loopback(host) && !c.ListenAuth.Token.IsSet() && t.ClientCAFile == "",
+			"is needed, since listen is reachable from other machines: set one of at least 16 characters, or listen_tls.client_ca_file, or listen on 127.0.0.1"},
+		rule{"token", c.ListenAuth.Token.IsSet() && t.ClientCAFile != "",
+			"and listen_tls.client_ca_file cannot both be set: which of the two opens the listener?"},
 	)
+	c.rules("listen_tls",
+		rule{"cert_file", t.CertFile == "" && t.KeyFile != "", "is needed with key_file"},
+		rule{"cert_file", t.CertFile == "" && t.KeyFile == "" && t.ClientCAFile != "", "is needed with client_ca_file, and key_file with it"},
+		rule{"key_file", t.KeyFile == "" && t.CertFile != "", "is needed with cert_file"},
+	)
+	c.readable("listen_tls.cert_file", t.CertFile)
+	c.readable("listen_tls.key_file", t.KeyFile)
+	c.readable("listen_tls.client_ca_file", t.ClientCAFile)
 }
 
 func (c *checker) kafka() {

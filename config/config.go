@@ -21,11 +21,13 @@ type Config struct {
 	// being built come on top.
 	Memory Bytes `mapstructure:"memory"`
 	// Address (host:port) of health, metrics and status over HTTP. Beyond
-	// loopback listen_auth.token is required. If the address is taken, weir does
-	// not start.
+	// loopback listen_auth.token or listen_tls.client_ca_file is required. If the
+	// address is taken, weir does not start.
 	Listen string `mapstructure:"listen"`
 	// Who may ask the HTTP listener.
 	ListenAuth ListenAuth `mapstructure:"listen_auth"`
+	// HTTPS for the HTTP listener.
+	ListenTLS ListenTLS `mapstructure:"listen_tls"`
 	// What is logged, on standard error.
 	Log Log `mapstructure:"log"`
 	// The bridges to run, at least one.
@@ -102,11 +104,27 @@ type SASL struct {
 	TokenCAFile string `mapstructure:"token_ca_file" is:"file"`
 }
 
-// ListenAuth protects the admin listener; it is required beyond loopback.
+// ListenAuth protects the admin listener; beyond loopback a token is required,
+// or client certificates (ListenTLS).
 type ListenAuth struct {
 	// Bearer token a client must send, at least 16 characters. Empty: none is
-	// asked for, which is allowed on loopback only.
+	// asked for, which is allowed on loopback only. Without listen_tls it goes over
+	// the network as it is, and weir warns.
 	Token Secret `mapstructure:"token"`
+}
+
+// ListenTLS makes the admin listener speak HTTPS, TLS 1.2 at least. The files are
+// read at each handshake: renewed ones are taken up without a restart.
+type ListenTLS struct {
+	// File of the listener's PEM certificate, with those between it and the root;
+	// together with key_file. Empty: plain HTTP.
+	CertFile string `mapstructure:"cert_file" is:"file"`
+	// File of the PEM key of cert_file.
+	KeyFile string `mapstructure:"key_file" is:"file"`
+	// File of PEM certificates that a client's certificate must descend from
+	// (mTLS); instead of listen_auth.token. As with a token, /livez and a bare
+	// /readyz are answered without, so that a container platform can ask them.
+	ClientCAFile string `mapstructure:"client_ca_file" is:"file"`
 }
 
 // Log says what is logged and how.
@@ -115,6 +133,11 @@ type Log struct {
 	Level string `mapstructure:"level"`
 	// text or json.
 	Format string `mapstructure:"format"`
+	// File that each change weir makes to a system (an index template installed, a
+	// topic made) is appended to, one line each, made readable by its owner alone.
+	// The line goes to standard error, too. A change is not made when the file
+	// cannot be opened. Empty: standard error only.
+	AuditFile string `mapstructure:"audit_file" is:"file"`
 }
 
 // Connector is one entry of connectors: topics, one sink, and a consumer group

@@ -129,7 +129,7 @@ func TestFaultsAreInTheOrderOfTheLines(t *testing.T) {
 	_, err := load([]byte("log: {level: trace}\nmemory: 1\nx: 1\n"), "", []string{"WEIR_LISTEN=x"})
 	want := `log.level (line 1): must be one of debug, info, warn, error
 memory (line 2): must be at least 16MiB
-x (line 3): is not a known key: known here are kafka, memory, listen, listen_auth, log, connectors
+x (line 3): is not a known key: known here are kafka, memory, listen, listen_auth, listen_tls, log, connectors
 connectors: at least one is needed
 listen (WEIR_LISTEN): must be HOST:PORT
 kafka.brokers: at least one is needed, as HOST:PORT`
@@ -155,7 +155,7 @@ func TestVariableFaults(t *testing.T) {
 	f("WEIR_KAFKA_TLS_ENABLED=1", "kafka.tls.enabled (WEIR_KAFKA_TLS_ENABLED): is neither true nor false")
 	f("WEIR_KAFKA_SASL_PASSWORD=hunter\n2", "kafka.sasl.password (WEIR_KAFKA_SASL_PASSWORD): holds a control character (a line break?)")
 	f("WEIR_KAFKA_BROKERS=a:1,b", "kafka.brokers[1] (WEIR_KAFKA_BROKERS): must be HOST:PORT")
-	f("WEIR_LISTEN=:9600", "listen_auth.token: is needed, since listen is reachable from other machines: set one of at least 16 characters, or listen on 127.0.0.1")
+	f("WEIR_LISTEN=:9600", "listen_auth.token: is needed, since listen is reachable from other machines: set one of at least 16 characters, or listen_tls.client_ca_file, or listen on 127.0.0.1")
 	for _, ours := range []string{"WEIR_TEST_KAFKA=a", "WEIR_MEMORY=", "WEIR_SERVICE_HOST=a", "WEIR_SERVICE_PORT_HTTP=1",
 		"WEIR_PORT=tcp://a", "WEIR_PORT_9600_TCP_ADDR=a", "WEIR_METRICS_SERVICE_HOST=a", "WEIRD=a"} {
 		f(ours, "<nil>")

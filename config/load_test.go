@@ -108,7 +108,7 @@ func TestVipersTraps(t *testing.T) {
 	})
 	t.Run("a variable beside written keys of its section", func(t *testing.T) {
 		cfg := mustLoad(t, "log: {format: json}\n"+good, "WEIR_LOG_LEVEL=debug")
-		if cfg.Log != (Log{"debug", "json"}) {
+		if cfg.Log != (Log{Level: "debug", Format: "json"}) {
 			t.Errorf("%+v", cfg.Log)
 		}
 	})
@@ -152,7 +152,7 @@ memory: 16MiB
 		Kafka: Kafka{Brokers: []string{"a:1", "b:2"}, ClientID: "variable", Rack: "r",
 			TLS:  TLS{Enabled: true, InsecureSkipVerify: true, ServerName: "s"},
 			SASL: SASL{Mechanism: SASLPlain, Username: "12345"}},
-		Memory: 64 << 20, Listen: "[::1]:0", Log: Log{"error", "json"},
+		Memory: 64 << 20, Listen: "[::1]:0", Log: Log{Level: "error", Format: "json"},
 	}
 	if !reflect.DeepEqual(*cfg, want) {
 		t.Errorf("got  %+v\nwant %+v", *cfg, want)

@@ -58,7 +58,7 @@ func checkOnline(ctx context.Context, cfg *config.Config, out io.Writer) error {
 			mark = "FAIL"
 			bad++
 		}
-		fmt.Fprintf(out, "  %s  %s: %s\n", mark, what, detail)
+		fmt.Fprintf(out, "  %s  %s: %s\n", mark, cleanLine(what), cleanLine(detail))
 	}
 	options, err := kafkaOptions(cfg.Kafka, slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -94,7 +94,7 @@ func checkOnline(ctx context.Context, cfg *config.Config, out io.Writer) error {
 			case err != nil:
 				say(false, "index template", err.Error())
 			case warning != "":
-				fmt.Fprintln(out, "  warn  index template: "+warning)
+				fmt.Fprintln(out, "  warn  index template: "+cleanLine(warning))
 			default:
 				say(true, "index template", "weir's mapping is in force")
 			}

@@ -70,15 +70,15 @@ func execute(ctx context.Context, args []string, out, errs io.Writer) int {
 	case errors.As(err, &faults):
 		fmt.Fprintln(errs, "The configuration cannot be used:")
 		for _, f := range faults {
-			fmt.Fprintln(errs, "  "+f.String())
+			fmt.Fprintln(errs, "  "+cleanLine(f.String()))
 		}
 		return exitUsage
 	case errors.As(err, &usage) || isUnknownCommand(err):
-		fmt.Fprintln(errs, "weir: "+err.Error())
+		fmt.Fprintln(errs, "weir: "+clean(err.Error()))
 		fmt.Fprintln(errs, "Run 'weir --help' for the commands and their flags.")
 		return exitUsage
 	default:
-		fmt.Fprintln(errs, "weir: "+err.Error())
+		fmt.Fprintln(errs, "weir: "+clean(err.Error()))
 		return exitFailed
 	}
 }

@@ -2,8 +2,10 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -37,7 +39,11 @@ func requestSeconds() *prometheus.HistogramVec {
 // observer notes one connector's requests.
 func observer(h *prometheus.HistogramVec, connector string) func(status int, took time.Duration) {
 	return func(status int, took time.Duration) {
-		h.WithLabelValues(connector, strconv.Itoa(status)).Observe(took.Seconds())
+		code := strconv.Itoa(status)
+		if status != 0 && http.StatusText(status) == "" {
+			code = "other" // the server's choice, and each would be a histogram of its own
+		}
+		h.WithLabelValues(connector, code).Observe(took.Seconds())
 	}
 }
 
@@ -118,6 +124,15 @@ func flag(on bool) float64 {
 	return 0
 }
 
+// label is a name that others chose as the value of a label. One that is not
+// UTF-8 would end the process.
+func label(name string) string {
+	if utf8.ValidString(name) {
+		return name
+	}
+	return strconv.QuoteToASCII(name)
+}
+
 // bridgeCollector makes metrics of snapshots, so that there is one account, and
 // series of partitions that we lost disappear by themselves.
 type bridgeCollector struct{ b *bridge }
@@ -151,14 +166,14 @@ func (c bridgeCollector) Collect(ch chan<- prometheus.Metric) {
 		ch <- prometheus.MustNewConstMetric(rebalancesDesc, prometheus.CounterValue, float64(g.Rebalances), s.Name)
 		ch <- prometheus.MustNewConstMetric(fetchDesc, prometheus.GaugeValue, float64(g.FetchHeld), s.Name)
 		for _, l := range g.Lost {
-			ch <- prometheus.MustNewConstMetric(expiredDesc, prometheus.CounterValue, float64(l.Offsets), s.Name, l.Topic, fmt.Sprint(l.Partition))
+			ch <- prometheus.MustNewConstMetric(expiredDesc, prometheus.CounterValue, float64(l.Offsets), s.Name, label(l.Topic), fmt.Sprint(l.Partition))
 		}
 		for _, lane := range s.Lanes {
 			for _, m := range laneMetrics {
 				if m.live && !lane.Live {
 					continue
 				}
-				ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(now, lane), s.Name, lane.Topic, fmt.Sprint(lane.Partition))
+				ch <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(now, lane), s.Name, label(lane.Topic), fmt.Sprint(lane.Partition))
 			}
 		}
 	}

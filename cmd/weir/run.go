@@ -149,7 +149,7 @@ func healthCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		_, _ = fmt.Fprint(cmd.OutOrStdout(), body)
+		_, _ = fmt.Fprint(cmd.OutOrStdout(), clean(body))
 		if status != 200 {
 			return fmt.Errorf("%s answered %d", *url, status)
 		}

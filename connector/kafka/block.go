@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"math"
 	"reflect"
 	"slices"
 	"time"
@@ -182,7 +183,7 @@ func (b *block) batch(s *scratch, origin *buffer.Origin, batch *sarama.RecordBat
 		}
 		r := batch.Records[b.rec]
 		offset := batch.FirstOffset + r.OffsetDelta
-		if offset < next {
+		if offset < next || offset == math.MaxInt64 {
 			continue // a batch can begin before the offset that was asked for
 		}
 		at := batch.FirstTimestamp
@@ -195,7 +196,9 @@ func (b *block) batch(s *scratch, origin *buffer.Origin, batch *sarama.RecordBat
 		*size += len(r.Key) + len(r.Value)
 		next = offset + 1
 	}
-	return end, false
+	// A batch whose records go beyond the end it gives is damaged; the position
+	// falls back for none.
+	return max(end, next), false
 }
 
 // delivers reports whether a batch holds records to deliver, and keeps account of
@@ -247,7 +250,7 @@ func (b *block) messages(s *scratch, origin *buffer.Origin, set *sarama.MessageS
 					at = outer.Msg.Timestamp
 				}
 			}
-			if offset < next {
+			if offset < next || offset == math.MaxInt64 {
 				continue
 			}
 			s.add(buffer.Record{Origin: origin, Offset: offset, Time: utc(at), Key: m.Msg.Key, Value: m.Msg.Value})

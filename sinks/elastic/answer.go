@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -29,9 +30,63 @@ type itemError struct {
 // and the others could not be told apart.
 const answerQuery = "filter_path=items.*.status,items.*.failure_store,items.*.error.type,items.*.error.reason"
 
-// answerLimit is how long the answer for n records may be. The reason of a
-// mapping error can quote a part of the event.
+// answerLimit is how long the answer for n records may be, long texts in it cut
+// short.
 func answerLimit(n int) int { return 64<<10 + n*4<<10 }
+
+// A clipper reads JSON as its source does, with every string in it cut to its
+// first maxReason bytes: Elasticsearch's reason quotes a value that it could not
+// parse as a whole, and that is as long as its producer likes.
+type clipper struct {
+	src    io.Reader
+	inside bool // a string
+	length int  // of the string, so far
+	unit   int  // bytes that the escape at hand still has
+	slash  bool // the last byte was a backslash that begins an escape
+	drop   bool // the escape at hand
+}
+
+// Read fills p with what is left of the source's next bytes.
+func (c *clipper) Read(p []byte) (int, error) {
+	for {
+		n, err := c.src.Read(p)
+		kept := p[:0]
+		for _, b := range p[:n] {
+			if c.keep(b) {
+				kept = append(kept, b)
+			}
+		}
+		if len(kept) > 0 || err != nil || n == 0 {
+			return len(kept), err
+		}
+	}
+}
+
+// keep reports whether b stays. An escape stays or goes as a whole.
+func (c *clipper) keep(b byte) bool {
+	if !c.inside {
+		c.inside, c.length = b == '"', 0
+		return true
+	}
+	c.length++
+	switch {
+	case c.slash:
+		c.slash = false
+		if b == 'u' {
+			c.unit = 4
+		}
+		return !c.drop
+	case c.unit > 0:
+		c.unit--
+		return !c.drop
+	case b == '"':
+		c.inside = false
+		return true
+	}
+	c.drop = c.length > maxReason
+	c.slash = b == '\\'
+	return !c.drop
+}
 
 // parseAnswer reads the items of an answer to n actions op, in their order.
 // It appends to items.
@@ -89,30 +144,82 @@ func parsePlainAnswer(b []byte, op string, n int, items []item) ([]item, bool) {
 
 // parseAnyAnswer reads any answer.
 func parseAnyAnswer(b []byte, op string, n int, items []item) ([]item, error) {
-	var a struct {
-		Items []map[string]*struct {
-			item
-			Status *int `json:"status"`
-		} `json:"items"`
-	}
+	a := struct {
+		Items itemList `json:"items"`
+	}{itemList{op: op, most: n, items: items}}
 	if err := json.Unmarshal(b, &a); err != nil {
+		if errors.Is(err, errItem) {
+			return nil, err
+		}
 		return nil, fmt.Errorf("unreadable answer: %w", describe(err))
 	}
-	if len(a.Items) != n {
-		return nil, fmt.Errorf("the answer has %d items for %d records", len(a.Items), n)
+	if a.Items.n != n {
+		return nil, fmt.Errorf("the answer has %d items for %d records", a.Items.n, n)
 	}
-	for i, one := range a.Items {
-		it := one[op]
-		switch {
-		case len(one) != 1 || it == nil:
-			return nil, fmt.Errorf("item %d of the answer is not a single %q", i, op)
-		case it.Status == nil:
-			return nil, fmt.Errorf("item %d of the answer has no status", i)
+	return a.Items.items, nil
+}
+
+// itemList reads items one by one and keeps no more than most of them: an item
+// of a few bytes would take hundreds in memory, and their number is the server's
+// choice.
+type itemList struct {
+	op      string
+	most, n int
+	items   []item
+}
+
+// errItem is under every error about one item.
+var errItem = errors.New("of the answer")
+
+// UnmarshalJSON reads a list that is valid JSON. Of two lists the last counts.
+func (l *itemList) UnmarshalJSON(b []byte) error {
+	l.n, l.items = 0, l.items[:0]
+	d := json.NewDecoder(bytes.NewReader(b))
+	if open, _ := d.Token(); open != json.Delim('[') {
+		return fmt.Errorf("items %w: not a list", errItem)
+	}
+	for ; d.More(); l.n++ {
+		if l.n >= l.most {
+			var skip json.RawMessage
+			if err := d.Decode(&skip); err != nil {
+				return err
+			}
+			continue
 		}
-		it.item.Status = *it.Status
-		items = append(items, it.item)
+		it, err := l.item(d)
+		if err != nil {
+			return err
+		}
+		l.items = append(l.items, it)
 	}
-	return items, nil
+	return nil
+}
+
+// item reads one: {"create":{...}} and nothing else.
+func (l *itemList) item(d *json.Decoder) (item, error) {
+	open, _ := d.Token()
+	var op json.Token
+	if open == json.Delim('{') {
+		op, _ = d.Token()
+	}
+	if op != l.op {
+		return item{}, fmt.Errorf("item %d %w is not a single %q", l.n, errItem, l.op)
+	}
+	var it struct {
+		item
+		Status *int `json:"status"`
+	}
+	if err := d.Decode(&it); err != nil {
+		return item{}, err
+	}
+	if it.Status == nil {
+		return item{}, fmt.Errorf("item %d %w has no status", l.n, errItem)
+	}
+	if shut, _ := d.Token(); shut != json.Delim('}') {
+		return item{}, fmt.Errorf("item %d %w is not a single %q", l.n, errItem, l.op)
+	}
+	it.item.Status = *it.Status
+	return it.item, nil
 }
 
 // describe is err without what it may quote of the answer.

@@ -158,9 +158,19 @@ func (s *Sink) failed(req *http.Request, err error) error {
 		re.Err = cause
 	case isCertificateError(err):
 		re.Misconfigured = true
+		re.Err = &shortError{err}
+	default:
+		re.Err = &shortError{err}
 	}
 	return re
 }
+
+// shortError is an error of the HTTP client on one line of bearable length: it
+// can quote what the server said.
+type shortError struct{ error }
+
+func (e *shortError) Error() string { return oneLine(e.error.Error(), maxReason) }
+func (e *shortError) Unwrap() error { return e.error }
 
 // isCertificateError reports whether the two sides do not trust each other,
 // which no retry mends.
@@ -310,9 +320,12 @@ func New(cfg Config) (*Sink, error) {
 		IdleConnTimeout:       90 * time.Second,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ExpectContinueTimeout: time.Second,
-		DisableCompression:    true, // the answers are short
-		WriteBufferSize:       64 << 10,
-		ReadBufferSize:        32 << 10,
+		DisableCompression:    true, // the answers are short, and a bomb stays small
+
+		// Elasticsearch's have a few hundred bytes; the default is 10 MiB a request.
+		MaxResponseHeaderBytes: 64 << 10,
+		WriteBufferSize:        64 << 10,
+		ReadBufferSize:         32 << 10,
 	}
 	client, err := elasticsearch.NewBaseClient(elasticsearch.Config{
 		Addresses:    cfg.URLs,

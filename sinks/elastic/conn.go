@@ -36,6 +36,16 @@ func (c *patientConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
+// patient is the patientConn that conn is, or that its TLS runs over; nil for
+// none.
+func patient(conn net.Conn) *patientConn {
+	if over, ok := conn.(interface{ NetConn() net.Conn }); ok {
+		conn = over.NetConn()
+	}
+	p, _ := conn.(*patientConn)
+	return p
+}
+
 // dial connects to a node.
 func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	d := net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}

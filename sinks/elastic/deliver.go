@@ -1,12 +1,14 @@
 package elastic
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync"
@@ -64,7 +66,7 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func()) ([]sinks.
 		}
 	}()
 
-	endpoint, err := s.bulk(ctx, src, len(b.Records), a)
+	endpoint, err := s.bulk(ctx, src, b, a)
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +75,7 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func()) ([]sinks.
 	if e.done() {
 		items, err = parseAnswer(a.text, s.cfg.Op, e.sent, a.items[:0])
 	} else {
-		err = errors.New("answered before it had read the request")
+		err = errEarly
 	}
 	if err != nil {
 		return nil, &sinks.RequestError{Status: http.StatusOK, Endpoint: endpoint, Err: err}
@@ -90,11 +92,15 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func()) ([]sinks.
 	return outcomes, nil
 }
 
-// bulk sends src as a _bulk request for n records and reads the answer, which is
-// 200, into a. When it returns, src is not read any more.
-func (s *Sink) bulk(ctx context.Context, src io.Reader, n int, a *answer) (from string, err error) {
+// bulk sends src, which holds of, as a _bulk request and reads the answer, which
+// is 200, into a. When it returns, src is not read any more.
+func (s *Sink) bulk(ctx context.Context, src io.Reader, of *buffer.Batch, a *answer) (from string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
+	var conn *patientConn
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(got httptrace.GotConnInfo) { conn = patient(got.Conn) },
+	})
 	b := &body{src: src}
 	defer b.stop()
 
@@ -120,9 +126,14 @@ func (s *Sink) bulk(ctx context.Context, src io.Reader, n int, a *answer) (from 
 	from = endpoint(req)
 	limit := maxErrorAnswer
 	if status == http.StatusOK {
-		limit = answerLimit(n)
+		limit = answerLimit(len(of.Records))
 	}
 	a.text, err = readBounded(res.Body, limit, a.text[:0])
+	if status == http.StatusOK && errors.Is(err, errTooLong) {
+		// Beyond that it can quote every event, each byte as an escape of six.
+		rest := io.MultiReader(bytes.NewReader(a.text), io.LimitReader(res.Body, 8*of.Bytes))
+		a.text, err = readBounded(&clipper{src: rest}, limit, nil)
+	}
 	if status != http.StatusOK {
 		// What could be read of the explanation is good enough.
 		return "", s.refused(res, from, a.text)
@@ -133,8 +144,13 @@ func (s *Sink) bulk(ctx context.Context, src io.Reader, n int, a *answer) (from 
 		}
 		return "", &sinks.RequestError{Status: status, Endpoint: from, Err: err}
 	}
+	if conn != nil && conn.gone.Load() {
+		return "", &sinks.RequestError{Status: status, Endpoint: from, Err: errEarly}
+	}
 	return from, nil
 }
+
+var errEarly = errors.New("answered before it had read the request")
 
 // maxErrorAnswer bounds the explanation of a request that was refused.
 const maxErrorAnswer = 64 << 10

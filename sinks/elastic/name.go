@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"weir/buffer"
@@ -216,12 +217,14 @@ func illegalName(n []byte, dot bool) string {
 		return "must not be . or .."
 	}
 	for _, c := range n {
-		switch {
-		case c < ' ' || c == 0x7f:
-			return "holds a control character"
-		case strings.IndexByte(`\/*?"<>| ,#:`, c) >= 0:
+		if strings.IndexByte(`\/*?"<>| ,#:`, c) >= 0 {
 			return fmt.Sprintf("holds %q", rune(c))
 		}
+	}
+	// Elasticsearch takes these, and whoever reads the name is misled: control
+	// characters, what turns the direction of writing, what has no width.
+	if i := bytes.IndexFunc(n, func(r rune) bool { return !unicode.IsPrint(r) }); i >= 0 {
+		return "holds a control character, or another that cannot be seen"
 	}
 	return ""
 }
