@@ -582,3 +582,46 @@ func TestLastCommitIsMadeThoughTheOneBeforeIsSlow(t *testing.T) {
 		w.complete()
 	})
 }
+
+// A sink that serves four requests and refuses the others at once is not down,
+// however many it refuses in a row while it is busy.
+func TestRefusalsOfABusySinkAreNoOutage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		for p := range int32(4) {
+			w.write(p, 5000, 0)
+		}
+		serving := 0
+		opt := w.options()
+		opt.InFlightMin, opt.InFlightMax = 8, 8
+		opt.Sink = sinkFunc(func(ctx context.Context, b *buffer.Batch) ([]sinks.Outcome, error) {
+			w.mu.Lock()
+			if serving == 4 {
+				w.mu.Unlock()
+				return nil, &sinks.RequestError{Status: 429}
+			}
+			serving++
+			w.mu.Unlock()
+			err := sleep(ctx, 10*time.Second)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			serving--
+			out := make([]sinks.Outcome, len(b.Records))
+			for i, r := range b.Records {
+				w.stored[key{r.Partition, r.Offset}]++
+				out[i].Verdict = sinks.Ack
+			}
+			return out, err
+		})
+		c := New(opt)
+		stop := w.live(c)
+		for range 60 {
+			pass(time.Second)
+			if s := c.Stats(); s.Down != nil {
+				t.Fatalf("down: %v", s.Down)
+			}
+		}
+		c.Kill()
+		stop()
+	})
+}
