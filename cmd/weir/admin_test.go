@@ -378,7 +378,7 @@ func TestClientCertificateOpensTheListener(t *testing.T) {
 	}
 	if res, err := http.Get("http://" + a.listener.Addr().String() + "/livez"); err == nil {
 		_ = res.Body.Close()
-		if res.StatusCode != 400 {
+		if res.StatusCode != http.StatusBadRequest {
 			t.Errorf("plain HTTP is answered %d", res.StatusCode)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -154,7 +155,7 @@ func TestAHostileProducerDoesNoHarm(t *testing.T) {
 		}
 	}
 	page := httptest.NewRecorder()
-	promhttp.HandlerFor(newRegistry(b), promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest("GET", "/metrics", nil))
+	promhttp.HandlerFor(newRegistry(b), promhttp.HandlerOpts{}).ServeHTTP(page, httptest.NewRequest(http.MethodGet, "/metrics", nil))
 	status, err := json.Marshal(b.status())
 	if err != nil {
 		t.Fatal(err)

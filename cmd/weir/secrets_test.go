@@ -64,7 +64,7 @@ func TestSecretsShowNowhere(t *testing.T) {
 	const token, kafkaSecret, apiKey, password = "TokenMarker0123456789", "KafkaMarker0123456789", "KeyMarker0123456789", "PassMarker0123456789"
 	var shown []string
 	for _, m := range []string{token, kafkaSecret, apiKey, password, "user:" + password, "user:" + kafkaSecret} {
-		shown = append(shown, m, hex.EncodeToString([]byte(m)), base64.StdEncoding.EncodeToString([]byte(m)), fmt.Sprint([]byte(m)))
+		shown = append(shown, m, hex.EncodeToString([]byte(m)), base64.StdEncoding.EncodeToString([]byte(m)), fmt.Sprintf("%v", []byte(m)))
 	}
 	shown = append(shown, "Marker")
 	for _, end := range []string{"nobody", "hangs up", "echoes"} {

@@ -72,7 +72,7 @@ func TestStoredBeforeTheRequestWasReadSettlesNothing(t *testing.T) {
 	if err == nil {
 		t.Fatalf("settled: %+v", out)
 	}
-	requestError(t, err)
+	_ = requestError(t, err)
 }
 
 // What cannot be seen in a name misleads whoever reads it, in Kibana, in a log

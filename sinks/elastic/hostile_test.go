@@ -299,7 +299,7 @@ func TestASlowDripEndsWithTheTimeout(t *testing.T) {
 			})
 			defer close(done)
 			_, err := s.Deliver(t.Context(), batch(record(1, `{"a":1}`)), nil)
-			requestError(t, err)
+			_ = requestError(t, err)
 			cleanText(t, err.Error())
 		})
 	}
@@ -435,7 +435,7 @@ func TestHostileAnswersLeaveNothingBehind(t *testing.T) {
 	})
 	for range 20 {
 		_, err := s.Deliver(context.WithoutCancel(t.Context()), batch(record(1, `{"a":1}`)), nil)
-		requestError(t, err)
+		_ = requestError(t, err)
 	}
 	s.Close()
 	for deadline := time.Now().Add(10 * time.Second); runtime.NumGoroutine() > before+4; {
