@@ -105,9 +105,10 @@ release: ## Build dist/ for all platforms, with bills of materials and checksums
 	@cd dist && sha256sum weir_* > SHA256SUMS
 
 release-check: ## Build the release twice, in different folders and from nothing, and compare
-	@dir=$$(mktemp -d) && trap 'chmod -R u+w "$$dir"; rm -rf "$$dir"' EXIT && \
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && mkdir -p "$$dir/one" "$$dir/another/folder" && \
+	tar cf "$$dir/source.tar" --exclude=./.git --exclude=./bin --exclude=./dist . && \
 	for d in one another/folder; do \
-		mkdir -p "$$dir/$$d" && tar cf - --exclude=./.git --exclude=./bin --exclude=./dist . | tar xf - -C "$$dir/$$d" && \
+		tar xf "$$dir/source.tar" -C "$$dir/$$d" && \
 		GOCACHE="$$dir/cache" $(MAKE) --no-print-directory -C "$$dir/$$d" release VERSION='$(VERSION)' PLATFORMS='$(PLATFORMS)' && \
 		rm -rf "$$dir/cache" || exit 1; \
 	done && \

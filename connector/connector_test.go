@@ -625,3 +625,31 @@ func TestRefusalsOfABusySinkAreNoOutage(t *testing.T) {
 		stop()
 	})
 }
+
+// One busy shard of several refuses a few records of each request: they are sent
+// again, and the others' requests go on as many at a time as before.
+func TestFewRefusedRecordsDoNotShrinkTheWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		for p := range int32(4) {
+			w.write(p, 10000, 0)
+		}
+		w.verdict = func(*buffer.Record) sinks.Outcome {
+			if w.rng.IntN(20) == 0 {
+				return sinks.Outcome{Status: 429, Note: sinks.Overloaded}
+			}
+			return sinks.Outcome{Verdict: sinks.Ack}
+		}
+		opt := w.options()
+		opt.Budget = buffer.NewBudget(16 << 20)
+		c := New(opt)
+		stop := w.live(c)
+		pass(400 * time.Millisecond)
+		if s := c.Stats(); s.Window != s.WindowMax {
+			t.Errorf("window %d of %d while one record in twenty is refused", s.Window, s.WindowMax)
+		}
+		pass(time.Minute)
+		w.complete()
+		stop()
+	})
+}

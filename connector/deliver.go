@@ -19,6 +19,10 @@ const (
 	// goes through, before its lane stands still: a wrong index name must not fill
 	// the budget with records that cannot leave.
 	stuckAfter = 3
+	// overloadedShare: more than one in that many records of a request refused for
+	// lack of room count as a refusal of the request. Fewer are one busy shard of
+	// several; they are sent again, and to ask for less at a time would not help.
+	overloadedShare = 4
 	// maxRetryAfter bounds what a sink may ask for. All requests wait for it, so
 	// the batch that was refused does.
 	maxRetryAfter = time.Hour
@@ -71,10 +75,14 @@ func verdictOn(outcomes []sinks.Outcome, err error) buffer.Answer {
 	var re *sinks.RequestError
 	switch {
 	case err == nil:
+		refused := 0
 		for i := range outcomes {
 			if outcomes[i].Note == sinks.Overloaded {
-				return buffer.Refused
+				refused++
 			}
+		}
+		if refused*overloadedShare > len(outcomes) {
+			return buffer.Refused
 		}
 		return buffer.Clean
 	case errors.As(err, &re) && crowded(re):

@@ -1,20 +1,22 @@
-// Command bench measures what weir costs: processor time and memory of a real
-// weir process between a real broker and a bulk endpoint, in a process of its
-// own, that does nothing.
+// Command bench measures what weir costs and how it behaves: a real weir process
+// between a real broker and a bulk endpoint, in a process of its own, that does
+// nothing but keep account of every event, and a real Elasticsearch.
 //
-//	go run ./testbed/bench [-events 3000000] [-runs 3] [-cases plain,gzip,capacity]
+//	go run ./testbed/bench [-quick] [-cases throughput,500-5%] [-runs 3] [-rival COMMAND]
 //
-// The broker is the one at WEIR_TEST_KAFKA, or one that TESTBED's scripts start.
+// The servers are those at WEIR_TEST_KAFKA and WEIR_TEST_ES, or those that
+// TESTBED's scripts start; the real events are in the folder WEIR_TEST_DATA.
 package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"strings"
+	"slices"
 	"syscall"
 	"time"
 
@@ -30,7 +32,11 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	exitOn(benchmark(ctx, os.Args[1:]))
+	err := benchmark(ctx, os.Args[1:])
+	if errors.Is(err, flag.ErrHelp) {
+		return
+	}
+	exitOn(err)
 }
 
 func exitOn(err error) {
@@ -42,43 +48,85 @@ func exitOn(err error) {
 
 // settings are what the flags say.
 type settings struct {
-	load     load
-	capacity load // of the capacity case, which is paced by the endpoint
-	runs     int
-	memory   string
-	cases    []benchCase
-	backend  backend // of the capacity case
-	out      string
-	keep     string // folder to keep configurations and logs in
+	load           load
+	capacityEvents int // of the capacity case, which is paced by the endpoint
+	faultEvents    int
+	elasticEvents  int
+	rivalEvents    int
+	latencyFor     time.Duration
+	runs, paced    int // runs of the cases, and of those that a clock paces
+	memory         string
+	cases          []benchCase
+	backend        backend // of the capacity case
+	rival          string
+	from, out      string
+	md, svg        string
+	keep           string // folder to keep configurations and logs in
+	reuse          bool
+}
+
+// What -quick runs, and instead of what is not set otherwise.
+const quickCases = "plain,gzip,48-partitions,0%,500-20%,items-5%,10k/s,elasticsearch"
+
+var quickValues = map[string]string{
+	"events": "300000", "fault-events": "100000", "elastic-events": "30000", "latency": "5s", "runs": "1", "cases": quickCases,
 }
 
 func parse(args []string) (settings, error) {
 	var s settings
 	var names string
+	var quick bool
 	flags := flag.NewFlagSet("bench", flag.ContinueOnError)
-	flags.IntVar(&s.load.Events, "events", 3_000_000, "events a run")
-	flags.IntVar(&s.load.Size, "size", 500, "bytes of an event's value")
-	flags.IntVar(&s.load.Partitions, "partitions", 6, "partitions of the topic")
-	flags.IntVar(&s.capacity.Events, "capacity-events", 3_000_000, "events a run of the capacity case")
-	flags.IntVar(&s.runs, "runs", 3, "runs of every case; medians and the spread are shown")
+	flags.BoolVar(&quick, "quick", false, "a few cases, once: under two minutes")
+	flags.StringVar(&names, "cases", "", "cases or groups of cases to run, separated by commas; empty: all; none: only show -from")
+	flags.IntVar(&s.load.Events, "events", 1_000_000, "events a run; large ones a fourth of it")
+	flags.IntVar(&s.load.Size, "size", 500, "bytes of an event's value, where the case does not say")
+	flags.IntVar(&s.load.Partitions, "partitions", 6, "partitions of the topic, where the case does not say")
+	flags.IntVar(&s.capacityEvents, "capacity-events", 1_000_000, "events a run of the capacity case")
+	flags.IntVar(&s.faultEvents, "fault-events", 300_000, "events a run of the fault cases, which are paced by the endpoint")
+	flags.IntVar(&s.elasticEvents, "elastic-events", 100_000, "events a run into the real Elasticsearch")
+	flags.IntVar(&s.rivalEvents, "rival-events", 1_000_000, "events a run beside a rival")
+	flags.DurationVar(&s.latencyFor, "latency", 10*time.Second, "how long a run takes latencies")
+	flags.IntVar(&s.runs, "runs", 3, "runs of the throughput and rival cases, in turns; medians and the spread are shown")
+	flags.IntVar(&s.paced, "paced-runs", 1, "runs of all other cases, which a clock paces")
 	flags.StringVar(&s.memory, "memory", "64MiB", "weir's memory setting")
-	flags.StringVar(&names, "cases", strings.Join(caseNames(), ","), "cases to run")
 	flags.IntVar(&s.backend.Slots, "slots", 4, "capacity case: requests served at a time; more are answered 429")
-	flags.DurationVar(&s.backend.PerDocument, "per-document", 100*time.Microsecond, "capacity case: service time of a document")
+	flags.DurationVar(&s.backend.PerDocument, "per-document", 100*time.Microsecond, "capacity and fault cases: service time of a document")
+	flags.StringVar(&s.rival, "rival", "", "command of another bridge to run beside weir, given to sh; "+
+		"{brokers} {topic} {url} {host} {port} {group} {dir} stand for what it needs, and are in its environment as BENCH_BROKERS ...")
+	flags.StringVar(&s.from, "from", "", "file with figures of earlier runs, to be kept but for the cases that are run again")
 	flags.StringVar(&s.out, "out", "bench.json", "file for the figures; empty: none")
-	flags.StringVar(&s.keep, "keep", "", "folder to keep weir's configurations and logs in")
+	flags.StringVar(&s.md, "md", "", "Markdown file for the tables: between its marks if it has any (docs/benchmark.md)")
+	flags.StringVar(&s.svg, "svg", "", "file for the picture (docs/benchmark.svg)")
+	flags.StringVar(&s.keep, "keep", "", "folder to keep configurations and logs in")
+	flags.BoolVar(&s.reuse, "reuse", false, "leave the filled topics on the broker for the next time")
 	if err := flags.Parse(args); err != nil {
 		return s, err
 	}
-	s.capacity.Size, s.capacity.Partitions = s.load.Size, s.load.Partitions
-	for name := range strings.SplitSeq(names, ",") {
-		c, ok := caseNamed(name)
-		if !ok {
-			return s, fmt.Errorf("no case %q; there are %s", name, strings.Join(caseNames(), ", "))
-		}
-		s.cases = append(s.cases, c)
+	if flags.NArg() > 0 {
+		return s, fmt.Errorf("unexpected %q", flags.Arg(0))
 	}
-	return s, nil
+	if quick {
+		given := make(map[string]bool)
+		flags.Visit(func(f *flag.Flag) { given[f.Name] = true })
+		for name, value := range quickValues {
+			if given[name] {
+				continue
+			}
+			if err := flags.Set(name, value); err != nil {
+				return s, err
+			}
+		}
+	}
+	if s.load.Events < 100 || s.load.Partitions < 1 || s.runs < 1 || s.paced < 1 {
+		return s, errors.New("-events has to be 100 at least, -partitions, -runs and -paced-runs 1")
+	}
+	if names == "none" {
+		return s, nil
+	}
+	var err error
+	s.cases, err = s.choose(names)
+	return s, err
 }
 
 func benchmark(ctx context.Context, args []string) (err error) {
@@ -86,6 +134,34 @@ func benchmark(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
+	report := Report{Memory: s.memory, Backend: s.backend}
+	if s.from != "" {
+		if report, err = readReport(s.from); err != nil {
+			return err
+		}
+	}
+	if len(s.cases) > 0 {
+		// What was measured before a fault is kept.
+		if err = measure(ctx, s, &report); len(report.Runs) == 0 {
+			return err
+		}
+	}
+	report.markdown(os.Stdout)
+	if s.out != "" {
+		err = errors.Join(err, report.write(s.out))
+	}
+	if s.md != "" {
+		err = errors.Join(err, report.writeMarkdown(s.md))
+	}
+	if s.svg != "" {
+		err = errors.Join(err, report.draw(s.svg))
+	}
+	return err
+}
+
+// measure runs the cases and puts their results into the report, in the place of
+// older ones.
+func measure(ctx context.Context, s settings, report *Report) (err error) {
 	dir := s.keep
 	if dir == "" {
 		if dir, err = os.MkdirTemp("", "weir-bench-"); err != nil {
@@ -99,17 +175,12 @@ func benchmark(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if e := set.Close(); err == nil {
-			err = e
-		}
-	}()
-	root, err := servers.Root()
-	if err != nil {
+	defer func() { err = errors.Join(err, set.Close()) }()
+	r := &runner{settings: s, dir: dir, made: make(map[string]bool)}
+	if r.root, err = servers.Root(); err != nil {
 		return err
 	}
-	r := runner{settings: s, dir: dir}
-	if r.bin, err = bridge.Build(ctx, root, dir); err != nil {
+	if r.bin, err = bridge.Build(ctx, r.root, dir); err != nil {
 		return err
 	}
 	kafka, err := set.Kafka(ctx)
@@ -121,20 +192,47 @@ func benchmark(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer r.client.Close()
-
-	report := Report{Machine: machine(), Memory: s.memory}
-	fmt.Println(report.Machine)
-	for _, c := range s.cases {
-		l := s.load
-		if c.capacity {
-			l = s.capacity
-		}
-		topic, err := produce(ctx, r.client, l)
+	if !s.reuse {
+		defer func() {
+			for _, topic := range slices.Sorted(maps.Keys(r.made)) {
+				r.deleteTopic(topic)
+			}
+		}()
+	}
+	if slices.ContainsFunc(s.cases, func(c benchCase) bool { return c.elastic }) {
+		node, err := set.Elastic(ctx, servers.ElasticOptions{})
 		if err != nil {
 			return err
 		}
-		for i := range s.runs {
-			result, err := r.run(ctx, c, l, topic, i)
+		r.elastic = node.URL
+	}
+	before := report.Machine
+	report.Machine = r.machine(ctx)
+	if report.Machine.Elasticsearch == "" {
+		report.Machine.Elasticsearch = before.Elasticsearch
+	}
+	fmt.Fprintln(os.Stderr, report.Machine)
+	return r.runAll(ctx, report)
+}
+
+// runAll runs the cases in turns, so that what else the machine does for a while
+// meets all of them alike.
+func (r *runner) runAll(ctx context.Context, report *Report) error {
+	report.Runs = slices.DeleteFunc(report.Runs, func(old Result) bool {
+		return slices.ContainsFunc(r.cases, func(c benchCase) bool { return c.Name == old.Case })
+	})
+	cases := slices.Clone(r.cases)
+	for i := range max(r.runs, r.paced) {
+		for _, c := range cases {
+			if unpaced := c.Group == throughput || c.Group == rivals; unpaced && i >= r.runs || !unpaced && i >= r.paced {
+				continue
+			}
+			result, err := r.run(ctx, c, i)
+			if errors.Is(err, errNoEvents) {
+				fmt.Fprintf(os.Stderr, "%s is left out: %v\n", c.Name, err)
+				cases = slices.DeleteFunc(slices.Clone(cases), func(o benchCase) bool { return o.Load.Real })
+				continue
+			}
 			if err != nil {
 				return fmt.Errorf("case %s, run %d: %w", c.Name, i+1, err)
 			}
@@ -142,9 +240,15 @@ func benchmark(ctx context.Context, args []string) (err error) {
 			report.Runs = append(report.Runs, result)
 		}
 	}
-	report.print(os.Stdout, s.backend)
-	if s.out == "" {
-		return nil
+	return nil
+}
+
+// deleteTopic deletes a topic of the benchmark and its dead letters, in the time
+// that is left after an interrupt, too.
+func (r *runner) deleteTopic(topic string) {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	if err := errors.Join(r.client.DeleteTopic(ctx, topic), r.client.DeleteTopic(ctx, topic+".dlq")); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
 	}
-	return report.write(filepath.Clean(s.out))
 }

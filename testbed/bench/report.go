@@ -5,46 +5,96 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"runtime"
 	"slices"
 	"strings"
-	"text/tabwriter"
 	"time"
 )
 
 // Result is one run.
 type Result struct {
-	Case          string
+	Case, Group   string
 	Load          load
+	Command       string `json:",omitempty"` // of a rival
 	UserSeconds   float64
 	SystemSeconds float64
 	CPUPerMillion float64 // CPU-seconds, user and system, a million events
 	Seconds       float64 // from the first bulk request to the last answer
-	PerSecond     float64 // events
+	PerSecond     float64 // events, while the middle 90 percent of them arrived
 	PeakRSS       int64   // bytes
-	Missing       int64   // events committed that the endpoint never saw
-	Twice         int64   // events it saw more than once
+	Missing       int64   // events that the endpoint never took
+	Twice         int64   // copies that it took of events it had
+	Strangers     int64   `json:",omitempty"` // documents without an event's number
+	Stored        int64   `json:",omitempty"` // documents in the index of a real backend
 	Requests      int64
-	Refused       int64   // requests answered 429
+	Refused       int64   // requests refused as a whole
+	Items         int64   // items refused one by one
 	BodyBytes     int64   // decompressed
+	RefusedShare  float64 // of the requests, or of the items where only those are refused
 	CapacityUsed  float64 `json:",omitempty"` // share of the backend's service time
-	RefusedShare  float64 `json:",omitempty"` // share of requests answered 429
+
+	Latency       latency `json:",omitzero"`  // from produced to arrived at the endpoint
+	BrokerLatency latency `json:",omitzero"`  // from produced to acknowledged by the broker
+	CPUShare      float64 `json:",omitempty"` // of one core, while latencies were taken
+	RSS           int64   `json:",omitempty"` // bytes, at their end
+}
+
+// count takes over what the endpoint saw.
+func (r *Result) count(t tally, b backend) {
+	events := int64(r.Load.Events)
+	r.Missing = events - t.Distinct
+	r.Twice = t.Documents - t.Strangers - t.Distinct
+	r.Strangers = t.Strangers
+	r.Requests, r.Refused, r.Items, r.BodyBytes = t.Requests, t.Refused, t.Items, t.Bytes
+	r.Seconds = time.Duration(t.Last - t.First).Seconds()
+	if t.High > t.Low {
+		r.PerSecond = 0.9 * float64(events) / time.Duration(t.High-t.Low).Seconds()
+	} else if r.Seconds > 0 { // not even 95 percent came
+		r.PerSecond = float64(t.Distinct) / r.Seconds
+	}
+	r.RefusedShare = float64(t.Refused) / float64(max(t.Refused+t.Requests, 1))
+	if b.Fault == "items" {
+		r.RefusedShare = float64(t.Items) / float64(max(t.Items+t.Documents, 1))
+	}
+	if b.Slots > 0 && r.Seconds > 0 {
+		r.CapacityUsed = t.Busy.Seconds() / (r.Seconds * float64(b.Slots))
+	}
 }
 
 func (r Result) print(w io.Writer, run int) {
-	fmt.Fprintf(w, "%s %d: %.2f CPU-s/M (user %.2f, system %.2f), %.0f events/s, %.0f MiB, %d requests, missing %d, twice %d",
-		r.Case, run, r.CPUPerMillion, r.UserSeconds, r.SystemSeconds, r.PerSecond, float64(r.PeakRSS)/(1<<20), r.Requests, r.Missing, r.Twice)
+	fmt.Fprintf(w, "%s %d: %.2f CPU-s/M, %.0f events/s, %.1f s, %.0f MiB, %d requests, refused %d and %d items, missing %d, twice %d",
+		r.Case, run, r.CPUPerMillion, r.PerSecond, r.Seconds, mebi(r.PeakRSS), r.Requests, r.Refused, r.Items, r.Missing, r.Twice)
 	if r.CapacityUsed > 0 {
-		fmt.Fprintf(w, ", capacity used %.1f %%, refused %.2f %%", 100*r.CapacityUsed, 100*r.RefusedShare)
+		fmt.Fprintf(w, ", capacity used %.1f %%", 100*r.CapacityUsed)
+	}
+	if l := r.Latency; l.Events > 0 {
+		fmt.Fprintf(w, ", latency p50 %v p99 %v p99.9 %v max %v, broker p50 %v p99 %v, %.1f %% of a core",
+			ms(l.P50), ms(l.P99), ms(l.P999), ms(l.Greatest), ms(r.BrokerLatency.P50), ms(r.BrokerLatency.P99), 100*r.CPUShare)
+	}
+	if r.Strangers > 0 {
+		fmt.Fprintf(w, ", %d documents without a number", r.Strangers)
 	}
 	fmt.Fprintln(w)
 }
 
+func mebi(n int64) float64 { return float64(n) / (1 << 20) }
+
+func ms(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
+
 // Report is all runs on one machine.
 type Report struct {
-	Machine string
-	Memory  string
+	Machine Machine
+	Memory  string // weir's setting
+	Backend backend
 	Runs    []Result
+}
+
+func readReport(path string) (Report, error) {
+	var r Report
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return r, err
+	}
+	return r, json.Unmarshal(text, &r)
 }
 
 func (r Report) write(path string) error {
@@ -55,70 +105,166 @@ func (r Report) write(path string) error {
 	return os.WriteFile(path, append(text, '\n'), 0o644)
 }
 
-// print writes a line a case: medians, and the least and the most in brackets.
-func (r Report) print(w io.Writer, b backend) {
-	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(t, "case\truns\tevents\tCPU-s per million\tevents/s\tpeak RSS MiB\tmissing\tsent twice\tcapacity used\trefused")
-	for len(r.Runs) > 0 {
-		n := 1
-		for n < len(r.Runs) && r.Runs[n].Case == r.Runs[0].Case {
-			n++
-		}
-		runs := r.Runs[:n]
-		r.Runs = r.Runs[n:]
-		most := func(f func(Result) int64) int64 {
-			var m int64
-			for _, run := range runs {
-				m = max(m, f(run))
-			}
-			return m
-		}
-		used, refused := "", ""
-		if runs[0].CapacityUsed > 0 {
-			used = spread(runs, "%.1f %%", func(r Result) float64 { return 100 * r.CapacityUsed })
-			refused = spread(runs, "%.2f %%", func(r Result) float64 { return 100 * r.RefusedShare })
-		}
-		fmt.Fprintf(t, "%s\t%d\t%d x %d B\t%s\t%s\t%s\t%d\t%d\t%s\t%s\n", runs[0].Case, n, runs[0].Load.Events, runs[0].Load.Size,
-			spread(runs, "%.2f", func(r Result) float64 { return r.CPUPerMillion }),
-			spread(runs, "%.0f", func(r Result) float64 { return r.PerSecond }),
-			spread(runs, "%.0f", func(r Result) float64 { return float64(r.PeakRSS) / (1 << 20) }),
-			most(func(r Result) int64 { return r.Missing }), most(func(r Result) int64 { return r.Twice }), used, refused)
-	}
-	_ = t.Flush()
-	fmt.Fprintf(w, "memory: %s; capacity: %d requests at a time, %v a document; %s\n", r.Memory, b.Slots, b.PerDocument, r.Machine)
+// summary is the runs of one case.
+type summary struct {
+	Result // the first one, for what is the same in all
+	runs   []Result
 }
 
-// spread is the median, and in brackets the least and the most.
-func spread(runs []Result, format string, f func(Result) float64) string {
-	values := make([]float64, len(runs))
-	for i, r := range runs {
+// of returns the group's cases, in the order of their first runs.
+func (r Report) of(group string) []summary {
+	var list []summary
+	for _, run := range r.Runs {
+		if run.Group != group {
+			continue
+		}
+		i := slices.IndexFunc(list, func(s summary) bool { return s.Case == run.Case })
+		if i < 0 {
+			list = append(list, summary{Result: run})
+			i = len(list) - 1
+		}
+		list[i].runs = append(list[i].runs, run)
+	}
+	return list
+}
+
+func (s summary) values(f func(Result) float64) []float64 {
+	values := make([]float64, len(s.runs))
+	for i, r := range s.runs {
 		values[i] = f(r)
 	}
 	slices.Sort(values)
-	median := values[len(values)/2]
-	if len(values)%2 == 0 {
-		median = (values[len(values)/2-1] + median) / 2
-	}
-	if len(values) == 1 {
-		return fmt.Sprintf(format, median)
-	}
-	return fmt.Sprintf(format+" ("+format+" - "+format+")", median, values[0], values[len(values)-1])
+	return values
 }
 
-// machine says what the figures were taken on.
-func machine() string {
-	cpu := runtime.GOARCH
-	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
-		for line := range strings.Lines(string(text)) {
-			if name, ok := strings.CutPrefix(line, "model name"); ok {
-				cpu = strings.TrimSpace(strings.TrimLeft(name, "\t :"))
-				break
-			}
+func (s summary) median(f func(Result) float64) float64 {
+	v := s.values(f)
+	if len(v)%2 == 0 {
+		return (v[len(v)/2-1] + v[len(v)/2]) / 2
+	}
+	return v[len(v)/2]
+}
+
+// spread is the median, and in brackets the least and the most.
+func (s summary) spread(format string, f func(Result) float64) string {
+	text := fmt.Sprintf(format, s.median(f))
+	if v := s.values(f); len(v) > 1 {
+		text += fmt.Sprintf(" ("+format+" - "+format+")", v[0], v[len(v)-1])
+	}
+	return text
+}
+
+// most is the worst run's: a loss is not averaged away.
+func (s summary) most(f func(Result) int64) string {
+	var m int64
+	for _, r := range s.runs {
+		m = max(m, f(r))
+	}
+	return fmt.Sprint(m)
+}
+
+// What the tables show of a run.
+var (
+	cpu       = func(r Result) float64 { return r.CPUPerMillion }
+	perSecond = func(r Result) float64 { return r.PerSecond / 1000 }
+	peak      = func(r Result) float64 { return mebi(r.PeakRSS) }
+	refused   = func(r Result) float64 { return 100 * r.RefusedShare }
+	used      = func(r Result) float64 { return 100 * r.CapacityUsed }
+	share     = func(r Result) float64 { return 100 * r.CPUShare }
+	missing   = func(r Result) int64 { return r.Missing }
+	twice     = func(r Result) int64 { return r.Twice }
+)
+
+func milliseconds(f func(latency) time.Duration) func(Result) float64 {
+	return func(r Result) float64 { return float64(f(r.Latency)) / float64(time.Millisecond) }
+}
+
+var (
+	p50      = milliseconds(func(l latency) time.Duration { return l.P50 })
+	p99      = milliseconds(func(l latency) time.Duration { return l.P99 })
+	p999     = milliseconds(func(l latency) time.Duration { return l.P999 })
+	greatest = milliseconds(func(l latency) time.Duration { return l.Greatest })
+	kafkaP99 = func(r Result) float64 { return float64(r.BrokerLatency.P99) / float64(time.Millisecond) }
+)
+
+// markdown writes a table a group: medians, and the least and the most in
+// brackets; missing and twice are the worst run's.
+func (r Report) markdown(w io.Writer) {
+	fmt.Fprintf(w, "%v. `memory: %s`.\n", r.Machine, r.Memory)
+	table := func(title, columns string, rows [][]string) {
+		if len(rows) == 0 {
+			return
+		}
+		fmt.Fprintf(w, "\n### %s\n\n| %s |\n|%s\n", title, columns, strings.Repeat(" --- |", strings.Count(columns, "|")+1))
+		for _, row := range rows {
+			fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
 		}
 	}
-	kernel := runtime.GOOS
-	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		kernel += " " + strings.TrimSpace(string(text))
+	var rows [][]string
+	flush := func(title, columns string) { table(title, columns, rows); rows = nil }
+	usual := func(s summary, more ...string) {
+		row := []string{s.Case, s.Load.String(), fmt.Sprint(len(s.runs)), s.spread("%.2f", cpu), s.spread("%.0f", perSecond), s.spread("%.0f", peak)}
+		rows = append(rows, append(append(row, more...), s.most(missing), s.most(twice)))
 	}
-	return fmt.Sprintf("%d x %s, %s, %s, %s", runtime.NumCPU(), cpu, kernel, runtime.Version(), time.Now().UTC().Format(time.DateOnly))
+	const columns = "case | load | runs | CPU-s per million | 1000 events/s | peak RSS MiB | "
+
+	for _, s := range r.of(throughput) {
+		usual(s)
+	}
+	flush("Throughput", columns+"missing | twice")
+
+	// Every refused request has to be made again: that much may be lost, no more.
+	list := r.of(faults)
+	for _, s := range list {
+		kept := "?"
+		if i := slices.IndexFunc(list, func(s summary) bool { return s.Case == noFaults }); i >= 0 {
+			kept = fmt.Sprintf("%.0f %%", 100*s.median(perSecond)/list[i].median(perSecond))
+		}
+		usual(s, s.spread("%.1f", refused), kept, fmt.Sprintf("%.0f %%", 100-s.median(refused)))
+	}
+	flush("Faults", columns+"refused % | events/s, of those without faults | to be expected | missing | twice")
+
+	for _, s := range r.of(capacity) {
+		usual(s, s.spread("%.1f", used), s.spread("%.2f", refused))
+	}
+	flush("A backend with a known capacity", columns+"capacity used % | requests refused % | missing | twice")
+
+	for _, s := range r.of(latencies) {
+		rows = append(rows, []string{s.Case, fmt.Sprint(len(s.runs)), s.spread("%.1f", perSecond),
+			s.spread("%.0f", p50), s.spread("%.0f", p99), s.spread("%.0f", p999), s.spread("%.0f", greatest), s.spread("%.0f", kafkaP99),
+			s.spread("%.1f", share), s.spread("%.0f", func(r Result) float64 { return mebi(r.RSS) }), s.most(missing), s.most(twice)})
+	}
+	flush("Latency, from produced to stored", "case | runs | 1000 events/s produced | p50 ms | p99 ms | p99.9 ms | greatest ms | Kafka's acknowledgement, p99 ms | % of a core | RSS MiB | missing | twice")
+
+	for _, s := range r.of(real) {
+		usual(s, s.most(func(r Result) int64 { return r.Stored }))
+	}
+	flush("A real Elasticsearch", columns+"in the index | missing | twice")
+
+	for _, s := range r.of(rivals) {
+		usual(s, s.spread("%.1f", refused))
+	}
+	flush("Beside another", columns+"refused % | missing | twice")
+}
+
+// Marks in a page between which the tables go.
+const (
+	beginMark = "<!-- figures: make bench writes what follows -->\n"
+	endMark   = "<!-- /figures -->\n"
+)
+
+// writeMarkdown writes the tables to path: between the marks of a page that has
+// them, else as a page of their own.
+func (r Report) writeMarkdown(path string) error {
+	var text strings.Builder
+	r.markdown(&text)
+	page := text.String()
+	if old, err := os.ReadFile(path); err == nil {
+		head, rest, begins := strings.Cut(string(old), beginMark)
+		_, tail, ends := strings.Cut(rest, endMark)
+		if begins && ends {
+			page = head + beginMark + "\n" + page + "\n" + endMark + tail
+		}
+	}
+	return os.WriteFile(path, []byte(page), 0o644)
 }

@@ -17,58 +17,38 @@ import (
 	"weir/testbed/broker"
 )
 
-// benchCase is one way to run the bridge.
-type benchCase struct {
-	Name     string
-	setup    func(*bridge.Config)
-	capacity bool // against a backend that has one
-}
-
-var cases = []benchCase{
-	{Name: "plain"},
-	{Name: "gzip", setup: func(c *bridge.Config) { c.Sink["compression"] = "gzip" }},
-	{Name: "capacity", capacity: true},
-}
-
-func caseNames() []string {
-	var names []string
-	for _, c := range cases {
-		names = append(names, c.Name)
-	}
-	return names
-}
-
-func caseNamed(name string) (benchCase, bool) {
-	for _, c := range cases {
-		if c.Name == name {
-			return c, true
-		}
-	}
-	return benchCase{}, false
-}
-
 // runner has what every run needs.
 type runner struct {
 	settings
-	bin, dir, kafka string
-	client          *broker.Client
+	root, bin, dir, kafka, elastic string
+	client                         *broker.Client
+	made                           map[string]bool // topics to delete at the end
 }
 
-// run measures one run of weir from its start to the last commit.
-func (r *runner) run(ctx context.Context, c benchCase, l load, topic string, i int) (Result, error) {
-	res := Result{Case: c.Name, Load: l}
-	var b backend
-	if c.capacity {
-		b = r.backend
+// run measures one run of one case.
+func (r *runner) run(ctx context.Context, c benchCase, i int) (Result, error) {
+	switch {
+	case c.rate > 0:
+		return r.runLatency(ctx, c, i)
+	case c.elastic:
+		return r.runElastic(ctx, c, i)
+	case c.rival != "":
+		return r.runRival(ctx, c, i)
+	default:
+		return r.runBacklog(ctx, c, i)
 	}
-	sink, err := startSink(b)
-	if err != nil {
-		return res, err
-	}
-	defer sink.stop()
+}
 
-	cfg := bridge.NewConfig(r.kafka, topic, sink.url)
-	name := fmt.Sprintf("%s-%d-%d", c.Name, i, time.Now().UnixMilli())
+// topic is the case's topic, filled.
+func (r *runner) topic(ctx context.Context, c benchCase) (string, error) {
+	r.made[c.Load.topic()] = true
+	return produce(ctx, r.client, c.Load)
+}
+
+// start starts weir for one run.
+func (r *runner) start(c benchCase, topic, url string, i int) (*bridge.Process, *bridge.Config, error) {
+	cfg := bridge.NewConfig(r.kafka, topic, url)
+	name := fmt.Sprintf("%s-%d-%d", strings.NewReplacer("%", "", "/", "").Replace(c.Name), i, time.Now().UnixMilli())
 	cfg.Connector["name"] = "bench-" + name // a group of its own reads from the start
 	cfg.File["memory"] = r.memory
 	delete(cfg.Connector, "retry") // the defaults are measured
@@ -76,42 +56,60 @@ func (r *runner) run(ctx context.Context, c benchCase, l load, topic string, i i
 		c.setup(cfg)
 	}
 	p, err := bridge.Start(r.bin, r.dir, name, cfg)
-	if err != nil {
-		return res, err
-	}
-	defer p.Kill()
-	if err := r.finish(ctx, p, sink, cfg.Group(), topic, int64(l.Events)); err != nil {
-		return res, fmt.Errorf("%w\n%s", err, p.Log())
-	}
+	return p, cfg, err
+}
+
+// end terminates weir in order and notes what it used.
+func end(ctx context.Context, p *bridge.Process, res *Result) error {
+	var err error
 	if res.PeakRSS, err = p.PeakRSS(); err != nil {
-		return res, err
-	}
-	t, err := sink.tally(ctx)
-	if err != nil {
-		return res, err
+		return err
 	}
 	limit, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	code, err := p.Terminate(limit)
 	if err != nil {
-		return res, err
+		return err
 	}
 	if code != 0 {
-		return res, fmt.Errorf("weir ended with %d\n%s", code, p.Log())
+		return fmt.Errorf("weir ended with %d\n%s", code, p.Log())
 	}
 	user, system := p.CPU()
-	elapsed := time.Duration(t.Last - t.First)
 	res.UserSeconds, res.SystemSeconds = user.Seconds(), system.Seconds()
-	res.CPUPerMillion = (user + system).Seconds() / float64(l.Events) * 1e6
-	res.Seconds = elapsed.Seconds()
-	res.PerSecond = float64(l.Events) / elapsed.Seconds()
-	res.Missing = max(0, int64(l.Events)-t.Documents)
-	res.Twice = max(0, t.Documents-int64(l.Events))
-	res.Requests, res.Refused, res.BodyBytes = t.Requests, t.Refused, t.Bytes
-	if c.capacity {
-		res.CapacityUsed = t.Busy.Seconds() / (elapsed.Seconds() * float64(b.Slots))
-		res.RefusedShare = float64(t.Refused) / float64(t.Refused+t.Requests)
+	res.CPUPerMillion = (user + system).Seconds() / float64(res.Load.Events) * 1e6
+	return nil
+}
+
+// runBacklog measures weir from its start to the last commit, with everything
+// in the topic before.
+func (r *runner) runBacklog(ctx context.Context, c benchCase, i int) (Result, error) {
+	res := Result{Case: c.Name, Group: c.Group, Load: c.Load}
+	topic, err := r.topic(ctx, c)
+	if err != nil {
+		return res, err
 	}
+	sink, err := startSink(c.backend, c.Load.Events)
+	if err != nil {
+		return res, err
+	}
+	defer sink.stop()
+	p, cfg, err := r.start(c, topic, sink.url, i)
+	if err != nil {
+		return res, err
+	}
+	defer p.Kill()
+	if err := r.finish(ctx, p, sink, cfg.Group(), topic, int64(c.Load.Events)); err != nil {
+		return res, fmt.Errorf("%w\n%s", err, p.Log())
+	}
+	if err := end(ctx, p, &res); err != nil {
+		return res, err
+	}
+	// After the end: what came late would be counted, too.
+	t, err := sink.tally(ctx)
+	if err != nil {
+		return res, err
+	}
+	res.count(t, c.backend)
 	return res, nil
 }
 
@@ -137,24 +135,30 @@ func (r *runner) finish(ctx context.Context, p *bridge.Process, s *sinkProcess, 
 			last, moved = t.Documents, time.Now()
 		}
 		if time.Since(moved) > time.Minute {
-			return fmt.Errorf("no progress for a minute: %d of %d events", t.Documents, events)
+			return fmt.Errorf("no progress for a minute: %d of %d events", t.Distinct, events)
 		}
 		// The group is asked only near the end: the broker has better things to do.
-		if t.Documents < events && time.Since(moved) < time.Second {
+		if t.Distinct < events && time.Since(moved) < time.Second {
 			continue
 		}
-		committed, err := r.client.Committed(ctx, group, topic)
+		sum, err := r.committed(ctx, group, topic)
 		if err != nil {
 			return err
-		}
-		var sum int64
-		for _, next := range committed {
-			sum += next
 		}
 		if sum == events {
 			return nil
 		}
 	}
+}
+
+// committed is how many records lie below the group's offsets.
+func (r *runner) committed(ctx context.Context, group, topic string) (int64, error) {
+	offsets, err := r.client.Committed(ctx, group, topic)
+	var sum int64
+	for _, next := range offsets {
+		sum += next
+	}
+	return sum, err
 }
 
 // sinkProcess is the endpoint in a process of its own: this program again.
@@ -164,12 +168,13 @@ type sinkProcess struct {
 	stdin io.Closer
 }
 
-func startSink(b backend) (*sinkProcess, error) {
+func startSink(b backend, events int) (*sinkProcess, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(self, "sink", fmt.Sprint("-slots=", b.Slots), fmt.Sprint("-per-document=", b.PerDocument))
+	cmd := exec.Command(self, "sink", fmt.Sprint("-slots=", b.Slots), fmt.Sprint("-per-document=", b.PerDocument),
+		"-fault="+b.Fault, fmt.Sprint("-share=", b.Share), fmt.Sprint("-events=", events))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -197,9 +202,16 @@ func (s *sinkProcess) stop() {
 	_ = s.cmd.Wait()
 }
 
-func (s *sinkProcess) tally(ctx context.Context) (tally, error) {
+func (s *sinkProcess) tally(ctx context.Context) (tally, error) { return s.ask(ctx, "/tally") }
+
+// latency is the tally with the latencies.
+func (s *sinkProcess) latency(ctx context.Context) (tally, error) {
+	return s.ask(ctx, "/tally?latency")
+}
+
+func (s *sinkProcess) ask(ctx context.Context, path string) (tally, error) {
 	var t tally
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+"/tally", nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.url+path, nil)
 	if err != nil {
 		return t, err
 	}

@@ -6,9 +6,11 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,19 +24,11 @@ import (
 type backend struct {
 	Slots       int           // requests served at a time, 0: any number
 	PerDocument time.Duration // service time
-}
-
-// tally is what the endpoint saw.
-type tally struct {
-	Requests  int64 // served
-	Refused   int64 // answered 429
-	Documents int64 // in the served requests
-	Bytes     int64 // of their bodies, decompressed
-	// Busy is the service time of all served requests, added up.
-	Busy time.Duration
-	// First is when the first bulk request came, Last when the last one was
-	// answered; in nanoseconds of the Unix clock, 0 before.
-	First, Last int64
+	// Fault is what happens to Share of the requests, or, for "items", of the
+	// items: "500" and "429" refuse a request before anything is stored, "items"
+	// answers 429 for an item.
+	Fault string
+	Share float64
 }
 
 // bulk is the endpoint.
@@ -42,17 +36,9 @@ type bulk struct {
 	backend
 	slots chan struct{}
 
-	mu    sync.Mutex
-	tally tally
+	mu      sync.Mutex
+	account account
 }
-
-// An answer is cut from these: an item a document, as filter_path leaves it.
-const (
-	answerHead = `{"items":[`
-	answerItem = `{"create":{"status":201}},`
-)
-
-var answerItems = []byte(strings.Repeat(answerItem, 100_000))
 
 // sinkCommand serves the endpoint until its standard input is closed, which
 // happens when the benchmark ends, however it ends. It prints its address.
@@ -61,6 +47,9 @@ func sinkCommand(args []string) error {
 	flags := flag.NewFlagSet("bench sink", flag.ContinueOnError)
 	flags.IntVar(&b.Slots, "slots", 0, "requests served at a time; more are answered 429; 0: any number")
 	flags.DurationVar(&b.PerDocument, "per-document", 0, "service time of a document")
+	flags.StringVar(&b.Fault, "fault", "", "500, 429 or items")
+	flags.Float64Var(&b.Share, "share", 0, "share of requests or items that are refused")
+	flags.Int64Var(&b.account.expected, "events", 0, "events that will come")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
@@ -90,24 +79,44 @@ func (b *bulk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.HasSuffix(r.URL.Path, "/_bulk"):
 		b.serveBulk(w, r)
 	case r.URL.Path == "/tally":
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		_ = json.NewEncoder(w).Encode(b.tally)
+		_ = json.NewEncoder(w).Encode(b.tally(r.URL.Query().Has("latency")))
 	case r.URL.Path == "/":
 		_, _ = io.WriteString(w, `{"name":"bench","cluster_name":"bench","cluster_uuid":"bench-------bench------","version":{"number":"8.19.0","build_flavor":"default"},"tagline":"You Know, for Search"}`)
+	case strings.HasPrefix(r.URL.Path, "/_cat/health"): // some clients ask before they send
+		_, _ = io.WriteString(w, "green\n")
 	default:
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = io.WriteString(w, `{"error":{"type":"resource_not_found_exception","reason":"bench"},"status":404}`)
 	}
 }
 
-var buffers = sync.Pool{New: func() any { return new(make([]byte, 256<<10)) }}
+// tally is the account so far; the latencies, which take a while to sort, on
+// demand.
+func (b *bulk) tally(withLatency bool) tally {
+	b.mu.Lock()
+	t := b.account.tally
+	var took []time.Duration
+	if withLatency {
+		took = slices.Clone(b.account.took)
+	}
+	b.mu.Unlock()
+	t.Latency = quantiles(took)
+	return t
+}
+
+// request is what serving one needs, kept for the next one.
+type request struct {
+	body      bytes.Buffer
+	documents []document
+	answer    bytes.Buffer
+}
+
+var requests = sync.Pool{New: func() any { return new(request) }}
 
 func (b *bulk) serveBulk(w http.ResponseWriter, r *http.Request) {
-	now := time.Now()
 	b.mu.Lock()
-	if b.tally.First == 0 {
-		b.tally.First = now.UnixNano()
+	if b.account.First == 0 {
+		b.account.First = time.Now().UnixNano()
 	}
 	b.mu.Unlock()
 
@@ -120,68 +129,87 @@ func (b *bulk) serveBulk(w http.ResponseWriter, r *http.Request) {
 		}
 		body = text
 	}
-	buf := buffers.Get().(*[]byte)
-	lines, n, err := countLines(body, *buf)
-	buffers.Put(buf)
-	if err != nil {
+	q := requests.Get().(*request)
+	defer requests.Put(q)
+	q.body.Reset()
+	if _, err := q.body.ReadFrom(body); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
-	documents := lines / 2 // an action line and the event
+	if b.Fault != "items" && rand.Float64() < b.Share {
+		// A refusal costs the backend what serving would have.
+		time.Sleep(time.Duration(bytes.Count(q.body.Bytes(), []byte("\n"))/2) * b.PerDocument)
+		status := http.StatusInternalServerError
+		if b.Fault == "429" {
+			status = http.StatusTooManyRequests
+		}
+		b.refuse(w, status)
+		return
+	}
 	if b.slots != nil {
 		select {
 		case b.slots <- struct{}{}:
 			defer func() { <-b.slots }()
 		default:
-			b.mu.Lock()
-			b.tally.Refused++
-			b.mu.Unlock()
-			w.WriteHeader(http.StatusTooManyRequests)
-			_, _ = io.WriteString(w, `{"error":{"type":"es_rejected_execution_exception","reason":"bench"},"status":429}`)
+			b.refuse(w, http.StatusTooManyRequests)
 			return
 		}
 	}
-	busy := time.Duration(documents) * b.PerDocument
+	var op string
+	q.documents, op = parseBulk(q.body.Bytes(), q.documents[:0])
+	q.answer.Reset()
+	if r.URL.Query().Has("filter_path") {
+		q.answer.WriteString(`{"items":[`)
+	} else {
+		// Who does not say what he wants gets what Elasticsearch tells everybody.
+		fmt.Fprintf(&q.answer, `{"took":1,"errors":%t,"items":[`, b.Fault == "items")
+	}
+	taken := b.answer(&q.answer, q.documents, op)
+	busy := time.Duration(len(q.documents)) * b.PerDocument
 	if busy > 0 {
 		time.Sleep(busy)
 	}
+
+	now := time.Now()
 	b.mu.Lock()
-	b.tally.Requests++
-	b.tally.Documents += documents
-	b.tally.Bytes += n
-	b.tally.Busy += busy
-	b.tally.Last = time.Now().UnixNano()
+	a := &b.account
+	a.Requests++
+	a.Items += int64(len(q.documents) - len(taken))
+	a.Bytes += int64(q.body.Len())
+	a.Busy += busy
+	a.take(taken, now)
+	a.Last = now.UnixNano()
 	b.mu.Unlock()
 
-	length := len(answerHead) + len("]}")
-	items := int(documents) * len(answerItem)
-	if items > 0 {
-		length += items - 1 // without the last comma
-	}
-	w.Header().Set("Content-Length", strconv.Itoa(length))
-	_, _ = io.WriteString(w, answerHead)
-	for items > 0 {
-		piece := min(items, len(answerItems))
-		items -= piece
-		if items == 0 {
-			_, _ = w.Write(answerItems[:piece-1])
-		} else {
-			_, _ = w.Write(answerItems[:piece])
-		}
-	}
-	_, _ = io.WriteString(w, "]}")
+	w.Header().Set("Content-Length", strconv.Itoa(q.answer.Len()))
+	_, _ = w.Write(q.answer.Bytes())
 }
 
-func countLines(r io.Reader, buf []byte) (lines, size int64, err error) {
-	for {
-		n, err := r.Read(buf)
-		lines += int64(bytes.Count(buf[:n], []byte{'\n'}))
-		size += int64(n)
-		if err == io.EOF {
-			return lines, size, nil
+func (b *bulk) refuse(w http.ResponseWriter, status int) {
+	b.mu.Lock()
+	b.account.Refused++
+	b.mu.Unlock()
+	w.WriteHeader(status)
+	_, _ = fmt.Fprintf(w, `{"error":{"type":"es_rejected_execution_exception","reason":"bench"},"status":%d}`, status)
+}
+
+// answer writes an item a document, as filter_path leaves it, and returns the
+// documents that are taken, in place.
+func (b *bulk) answer(w *bytes.Buffer, documents []document, op string) []document {
+	good := `{"` + op + `":{"status":201}}`
+	bad := `{"` + op + `":{"status":429,"error":{"type":"es_rejected_execution_exception","reason":"bench"}}}`
+	taken := documents[:0]
+	for i, d := range documents {
+		if i > 0 {
+			w.WriteByte(',')
 		}
-		if err != nil {
-			return lines, size, err
+		if b.Fault == "items" && rand.Float64() < b.Share {
+			w.WriteString(bad)
+			continue
 		}
+		w.WriteString(good)
+		taken = append(taken, d)
 	}
+	w.WriteString("]}")
+	return taken
 }

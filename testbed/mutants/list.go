@@ -88,6 +88,8 @@ var mutants = []mutant{
 		"return c.window.InFlight() == 0", "return c.window.Room()"},
 	{"connector: a late acknowledgement holds no place in the window", "connector/deliver.go",
 		"leave(buffer.Clean)\n\t\tc.pump()", "c.pump()"},
+	{"connector: a few refused records do not shrink the window", "connector/deliver.go",
+		"if refused*overloadedShare > len(outcomes) {", "if refused > 0 {"},
 	{"connector: a refusal under load is not an outage", "connector/health.go",
 		"if !crowded(err) || c.window.InFlight() == 0 {", "if true {"},
 	{"connector: a sink that answers is up again", "connector/health.go",

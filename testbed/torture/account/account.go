@@ -1,0 +1,659 @@
+// Package account keeps the books of one round: which events Kafka has
+// acknowledged, which ones the backend and the dead-letter topic hold, and which
+// offsets were committed, and says where they contradict the contract.
+//
+// It knows no protocol and no Kafka client. Everything it is told happened
+// before it is told, and it is told one thing after the other: a commit must be
+// told only after it was read from the broker, an event as stored before the
+// backend answers.
+package account
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Status is what the backend does with one document.
+type Status uint8
+
+// What a document can be answered.
+const (
+	Stored  Status = iota // it is there now
+	Exists                // it was there already
+	Refused               // its content is refused, for good
+	Busy                  // not now: overloaded
+	Failed                // not now: an error of the backend
+)
+
+// Document is one event as it arrived at the backend.
+type Document struct {
+	ID string // the backend's key for it; empty: it has none
+	// Event ends with the value as it was produced, without its first brace.
+	Event     []byte
+	Number    int64 // the event's own
+	Topic     string
+	Partition int32
+	Offset    int64
+}
+
+// event is what is known of one numbered event.
+type event struct {
+	n         int64
+	log       *Log
+	partition int32
+	offset    int64 // -1: neither the broker nor the backend has named it yet
+	acked     bool  // by Kafka
+	arrived   bool
+	stored    bool
+	refused   bool // answered Refused at least once
+	dead      int  // times in the dead-letter topic
+	told      bool // the answer that it is there was handed over
+	id        string
+	resent    int // times answered Exists
+	excused   int // of those: times it had to be sent again
+	free      bool
+	checked   bool // an unsettled commit was reported
+}
+
+func (e *event) settled() bool { return e.stored || e.dead > 0 }
+
+// known reports whether weir has been told that e is settled.
+func (e *event) known() bool { return e.told || e.dead > 0 }
+
+// receipt is a request that waits for its answer.
+type receipt struct {
+	events []*event
+	kept   []*event // those that the answer says are there
+}
+
+// Log is one topic as long as it has the same id.
+type Log struct {
+	Topic string
+	ID    string
+	// gone: the topic was deleted; what was not delivered until then is nobody's fault.
+	gone  bool
+	parts []*part
+}
+
+// part is one partition of a log.
+type part struct {
+	events    []*event // by offset; nil: not known
+	committed int64    // highest offset seen committed
+	judged    int64    // below it every known event was compared with the commits
+	arrived   int64    // behind the highest offset that arrived
+	mark      int64    // below it weir knows every event to be settled
+	passed    []passage
+}
+
+// passage says when the mark reached an offset.
+type passage struct {
+	offset int64
+	at     time.Time
+}
+
+// suspect is an event that was committed past, but is not among the dead letters
+// read so far. If it is one, it stands before ends.
+type suspect struct {
+	e    *event
+	at   int64 // the commit
+	when time.Time
+	ends map[int32]int64 // of the dead-letter topic, asked after the commit was seen; nil: not yet
+}
+
+// Account is the books of one round. It is safe for concurrent use.
+type Account struct {
+	Round   string
+	Ordered bool             // no event of a partition may arrive before an earlier one
+	Now     func() time.Time // nil: time.Now
+
+	mu       sync.Mutex
+	start    time.Time
+	events   []*event // by number - 1
+	logs     []*Log
+	ids      map[string]int64
+	receipts map[int64]receipt
+	last     int64 // receipt given
+	suspects []suspect
+	letters  map[int32]int64 // read up to, of the dead-letter topic
+	trouble  int             // how many troubles last now that keep commits and answers from arriving
+	calm     time.Time       // when the last of them ended
+	faults   []string
+	c        Counts
+}
+
+// Counts sums up a round.
+type Counts struct {
+	Produced int64 // acknowledged by Kafka
+	Stored   int64
+	Dead     int64 // distinct, in the dead-letter topic
+	DeadMore int64 // dead letters that are there once more
+	Resent   int64 // documents that the backend had already
+	// Unexcused are those of Resent for which there was no reason: neither was
+	// their answer lost nor were they uncommitted when a member ended.
+	Unexcused  int64
+	Lost       int64
+	Violations int64
+	// LateCommits are events that weir knew to be settled for longer than
+	// CommitWithin and that were not committed when a member was killed;
+	// LatestCommit is how long at most.
+	LateCommits  int64
+	LatestCommit time.Duration
+	Disorder     int64 // events that arrived after a later one of their partition
+}
+
+// CommitWithin is how soon what is settled has to be committed: the 200 ms of
+// weir, one look at the commits, and what two busy cores add to it.
+const CommitWithin = 750 * time.Millisecond
+
+// calmAfter is how long after a trouble its consequences may show.
+const calmAfter = 25 * time.Second
+
+// New opens the books.
+func New(round string, ordered bool) *Account {
+	return &Account{Round: round, Ordered: ordered, start: time.Now(), ids: map[string]int64{}, receipts: map[int64]receipt{}, letters: map[int32]int64{}}
+}
+
+func (a *Account) now() time.Time {
+	if a.Now != nil {
+		return a.Now()
+	}
+	return time.Now()
+}
+
+// maxFaults is how many violations are told in words.
+const maxFaults = 20
+
+func (a *Account) violation(format string, args ...any) {
+	a.c.Violations++
+	if len(a.faults) < maxFaults {
+		a.faults = append(a.faults, fmt.Sprintf("%8.3fs ", a.now().Sub(a.start).Seconds())+fmt.Sprintf(format, args...))
+	}
+}
+
+// Violation notes what somebody else found.
+func (a *Account) Violation(format string, args ...any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.violation(format, args...)
+}
+
+// Open notes that a topic exists.
+func (a *Account) Open(topic, id string) *Log {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l := &Log{Topic: topic, ID: id}
+	a.logs = append(a.logs, l)
+	return l
+}
+
+// Gone notes that the topic is about to be deleted.
+func (a *Account) Gone(l *Log) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	l.gone = true
+}
+
+func (l *Log) part(p int32) *part {
+	for int(p) >= len(l.parts) {
+		l.parts = append(l.parts, &part{})
+	}
+	return l.parts[p]
+}
+
+// place notes that e has its offset in its partition.
+func (p *part) place(e *event, offset int64) {
+	for int64(len(p.events)) <= offset {
+		p.events = append(p.events, nil)
+	}
+	p.events[offset] = e
+	e.offset = offset
+}
+
+// Produce gives the next event a number. It is to be produced to log's partition.
+func (a *Account) Produce(l *Log, partition int32) int64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := &event{n: int64(len(a.events) + 1), log: l, partition: partition, offset: -1}
+	a.events = append(a.events, e)
+	return e.n
+}
+
+func (e *event) String() string {
+	return fmt.Sprintf("event %d at %s/%d offset %d (topic id %s)", e.n, e.log.Topic, e.partition, e.offset, e.log.ID)
+}
+
+// Acked notes that Kafka has acknowledged event n at offset.
+func (a *Account) Acked(n, offset int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.events[n-1]
+	p := e.log.part(e.partition)
+	if e.offset >= 0 && e.offset != offset {
+		a.violation("%s: the backend was told another offset than the broker's %d", e, offset)
+	}
+	p.place(e, offset)
+	e.acked = true
+	a.c.Produced++
+	// It may have been delivered and committed before the producer heard of it.
+	if offset < p.committed {
+		a.compare(e, p.committed)
+	}
+	a.advance(p)
+}
+
+// Store takes documents, in the order of the request. decide says what becomes
+// of a document that could be stored: Stored, Busy or Failed. late: the client
+// may be gone already and have sent the documents again. The receipt is for
+// Answered.
+func (a *Account) Store(docs []Document, late bool, decide func() Status) (answers []Status, number int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	answers = make([]Status, len(docs))
+	var r receipt
+	for i := range docs {
+		d := &docs[i]
+		e := a.recognise(d)
+		if e == nil {
+			answers[i] = Refused
+			continue
+		}
+		r.events = append(r.events, e)
+		a.arrive(e, e.log.part(e.partition))
+		switch {
+		case Rejected(d.Event):
+			answers[i] = Refused
+			e.refused = true
+		default:
+			if late {
+				e.excused++
+			}
+			if answers[i] = decide(); answers[i] == Stored {
+				answers[i] = a.keep(e, d)
+				r.kept = append(r.kept, e)
+			}
+		}
+	}
+	a.last++
+	a.receipts[a.last] = r
+	return answers, a.last
+}
+
+// recognise finds the event that a document is, or says what is wrong with it.
+func (a *Account) recognise(d *Document) *event {
+	if d.Number < 1 || d.Number > int64(len(a.events)) {
+		a.violation("a document with number %d, which was not produced, %s/%d offset %d", d.Number, d.Topic, d.Partition, d.Offset)
+		return nil
+	}
+	e := a.events[d.Number-1]
+	if e.log.Topic != d.Topic || e.partition != d.Partition || e.offset >= 0 && e.offset != d.Offset {
+		a.violation("%s: its document says %s/%d offset %d", e, d.Topic, d.Partition, d.Offset)
+		return nil
+	}
+	if !bytes.HasSuffix(d.Event, Value(a.Round, e.n)[1:]) {
+		a.violation("%s: its value was altered", e)
+		return nil
+	}
+	if e.offset < 0 {
+		e.log.part(e.partition).place(e, d.Offset)
+	}
+	return e
+}
+
+// arrive notes an arrival, the first ones in their order.
+func (a *Account) arrive(e *event, p *part) {
+	if e.arrived {
+		return
+	}
+	e.arrived = true
+	if e.offset < p.arrived {
+		a.c.Disorder++
+		if a.Ordered {
+			a.violation("%s: arrived after offset %d though order was asked for", e, p.arrived-1)
+		}
+	}
+	p.arrived = max(p.arrived, e.offset+1)
+	if a.troubled() {
+		e.free = true
+	}
+}
+
+// keep stores a document.
+func (a *Account) keep(e *event, d *Document) Status {
+	if d.ID != "" {
+		switch n, ok := a.ids[d.ID]; {
+		case !ok:
+			a.ids[d.ID] = e.n
+		case n != e.n:
+			// Acknowledged as a duplicate, it would be lost.
+			a.violation("%s: its id %q is that of event %d", e, d.ID, n)
+			return Exists
+		default:
+			e.resent++
+			a.c.Resent++
+			if !e.free && !a.troubled() {
+				if e.excused > 0 {
+					e.excused--
+				} else {
+					a.c.Unexcused++
+					a.violation("SENT AGAIN without a reason: %s, committed %d", e, e.log.part(e.partition).committed)
+				}
+			}
+			return Exists
+		}
+	}
+	if e.stored {
+		a.violation("%s: stored twice, under ids %q and %q", e, e.id, d.ID)
+		return Stored
+	}
+	e.stored, e.id = true, d.ID
+	a.c.Stored++
+	return Stored
+}
+
+// troubled reports whether answers and commits may be lost on their way now.
+func (a *Account) troubled() bool { return a.trouble > 0 || a.now().Sub(a.calm) < calmAfter }
+
+// Answered notes what became of the answer for which Store gave the receipt: ok
+// when the client had it whole.
+func (a *Account) Answered(number int64, ok bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	r := a.receipts[number]
+	delete(a.receipts, number)
+	if !ok {
+		excuse(r.events)
+		return
+	}
+	var touched []*part
+	for _, e := range r.kept {
+		e.told = true
+		if p := e.log.part(e.partition); !slices.Contains(touched, p) {
+			touched = append(touched, p)
+		}
+	}
+	for _, p := range touched {
+		a.advance(p)
+	}
+}
+
+// FrontDied notes that every answer that was not given by now never will be.
+func (a *Account) FrontDied() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, r := range a.receipts {
+		excuse(r.events)
+	}
+	clear(a.receipts)
+}
+
+// excuse lets each event be sent once more.
+func excuse(events []*event) {
+	for _, e := range events {
+		e.excused++
+	}
+}
+
+// Disrupted notes that a member ends now, or partitions are given to others:
+// what has arrived and is not committed may be sent once more. killed: it gets no
+// chance to commit, so what should have been committed by now counts.
+func (a *Account) Disrupted(killed bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.now()
+	due := now.Add(-CommitWithin)
+	for _, l := range a.logs {
+		if l.gone {
+			continue
+		}
+		for _, p := range l.parts {
+			for o := p.committed; o < p.arrived; o++ {
+				if e := p.events[o]; e != nil && e.arrived {
+					e.excused++
+				}
+			}
+			if !killed || a.troubled() {
+				continue
+			}
+			// What the mark had passed when it was last due.
+			for _, s := range p.passed {
+				if s.at.Before(due) && s.offset > p.committed {
+					a.c.LateCommits += s.offset - p.committed
+					a.violation("LATE COMMIT: when a member was killed %s/%d was acknowledged up to offset %d for %s, and committed up to %d",
+						l.Topic, slices.Index(l.parts, p), s.offset, now.Sub(s.at).Round(time.Millisecond), p.committed)
+					a.c.LatestCommit = max(a.c.LatestCommit, now.Sub(s.at))
+					break
+				}
+			}
+		}
+	}
+}
+
+// Trouble notes that from now on answers or commits may be lost on their way,
+// until the function that it returns is called.
+func (a *Account) Trouble() (over func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.trouble++
+	for _, l := range a.logs {
+		for _, p := range l.parts {
+			for o := p.committed; o < p.arrived; o++ {
+				if e := p.events[o]; e != nil {
+					e.free = true
+				}
+			}
+		}
+	}
+	return sync.OnceFunc(func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.trouble--
+		a.calm = a.now()
+	})
+}
+
+// Letter notes a record of the dead-letter topic: its place there, the event
+// number in its value, and where its headers say that it is from. Each partition
+// is told in offset order.
+func (a *Account) Letter(partition int32, offset int64, d Document, topicID string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.letters[partition] = offset + 1
+	if d.Number < 1 || d.Number > int64(len(a.events)) {
+		a.violation("dead letter %d/%d: event %d was not produced", partition, offset, d.Number)
+		return
+	}
+	e := a.events[d.Number-1]
+	if e.log.Topic != d.Topic || e.log.ID != topicID || e.partition != d.Partition || e.offset != d.Offset {
+		a.violation("%s: its dead letter says %s/%d offset %d, topic id %s", e, d.Topic, d.Partition, d.Offset, topicID)
+		return
+	}
+	if !bytes.Equal(d.Event, Value(a.Round, e.n)) {
+		a.violation("%s: its dead letter's value was altered", e)
+		return
+	}
+	if !e.refused {
+		a.violation("%s: a dead letter, though the backend never refused it", e)
+	}
+	if e.dead++; e.dead > 1 {
+		a.c.DeadMore++
+	} else {
+		a.c.Dead++
+	}
+	if e.stored {
+		a.violation("%s: a dead letter, and stored", e)
+	}
+	a.advance(e.log.part(e.partition))
+}
+
+// Committed notes that the broker says that the group has committed offset, for
+// the topic with that id. It reports false when there is no such topic: it may
+// have been made this moment.
+func (a *Account) Committed(topic, topicID string, partition int32, offset int64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, l := range a.logs {
+		if l.Topic != topic || l.ID != topicID {
+			continue
+		}
+		p := l.part(partition)
+		if offset <= p.committed {
+			return true
+		}
+		p.committed = offset
+		for ; p.judged < min(offset, int64(len(p.events))); p.judged++ {
+			if e := p.events[p.judged]; e != nil && e.acked {
+				a.compare(e, offset)
+			}
+		}
+		at := slices.IndexFunc(p.passed, func(s passage) bool { return s.offset > offset })
+		if at < 0 {
+			at = len(p.passed)
+		}
+		p.passed = slices.Delete(p.passed, 0, at)
+		return true
+	}
+	return false
+}
+
+// compare judges an event below a commit.
+func (a *Account) compare(e *event, commit int64) {
+	switch {
+	case e.settled() || e.checked:
+	case e.refused:
+		e.checked = true
+		a.suspects = append(a.suspects, suspect{e: e, at: commit, when: a.now()})
+	default:
+		e.checked = true
+		a.violation("COMMIT AHEAD: offset %d is committed, but not delivered: %s", commit, e)
+	}
+}
+
+// Suspicious reports whether the ends of the dead-letter topic are wanted.
+func (a *Account) Suspicious() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.ContainsFunc(a.suspects, func(s suspect) bool { return s.ends == nil })
+}
+
+// Ends tells the ends of the dead-letter topic, asked after Suspicious was.
+func (a *Account) Ends(ends map[int32]int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for i := range a.suspects {
+		if a.suspects[i].ends == nil {
+			a.suspects[i].ends = ends
+		}
+	}
+}
+
+// Judge decides on suspects as soon as all dead letters that were there at the
+// time have been read.
+func (a *Account) Judge() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.suspects = slices.DeleteFunc(a.suspects, func(s suspect) bool {
+		if s.e.settled() {
+			return true
+		}
+		if s.ends == nil {
+			return false
+		}
+		for p, end := range s.ends {
+			if a.letters[p] < end {
+				return false
+			}
+		}
+		a.violation("COMMIT AHEAD: offset %d was committed, seen %s ago, but its dead letter was not written: %s", s.at, a.now().Sub(s.when).Round(time.Millisecond), s.e)
+		return true
+	})
+}
+
+// advance moves the mark of p.
+func (a *Account) advance(p *part) {
+	before := p.mark
+	for p.mark < int64(len(p.events)) {
+		e := p.events[p.mark]
+		if e == nil || !e.known() {
+			break
+		}
+		p.mark++
+	}
+	if p.mark > before {
+		p.passed = append(p.passed, passage{p.mark, a.now()})
+	}
+}
+
+// Wait is why the round is not over: what is not settled or not committed. Empty:
+// it is over.
+func (a *Account) Wait() string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var open, uncommitted int64
+	where := ""
+	for _, l := range a.logs {
+		if l.gone {
+			continue
+		}
+		for i, p := range l.parts {
+			n := int64(0)
+			for _, e := range p.events[min(p.mark, int64(len(p.events))):] {
+				if e != nil && e.acked && !e.settled() {
+					n++
+				}
+			}
+			end := int64(0)
+			for o := len(p.events) - 1; o >= 0; o-- {
+				if e := p.events[o]; e != nil && e.acked {
+					end = int64(o) + 1
+					break
+				}
+			}
+			open += n
+			if c := max(0, end-p.committed); n > 0 || c > 0 {
+				uncommitted += c
+				where += fmt.Sprintf(" %s/%d: %d open, committed %d of %d;", l.Topic, i, n, p.committed, end)
+			}
+		}
+	}
+	if open == 0 && uncommitted == 0 && len(a.suspects) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d events not settled, %d not committed, %d suspects:%s", open, uncommitted, len(a.suspects), where)
+}
+
+// Close closes the books: what is not settled now is lost.
+func (a *Account) Close() (Counts, []string) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range a.events {
+		if e.acked && !e.log.gone && !e.settled() {
+			a.c.Lost++
+			a.violation("LOST: %s", e)
+		}
+	}
+	return a.c, slices.Clone(a.faults)
+}
+
+// Flows reports whether anything was delivered and committed yet.
+func (a *Account) Flows() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, l := range a.logs {
+		for _, p := range l.parts {
+			if p.committed > 0 {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Counts is how things stand.
+func (a *Account) Counts() Counts {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.c
+}

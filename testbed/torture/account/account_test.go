@@ -1,0 +1,237 @@
+package account
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// books is an account of one topic, with a clock of its own.
+type books struct {
+	*testing.T
+	*Account
+	log *Log
+	now time.Time
+}
+
+func open(t *testing.T, ordered bool) *books {
+	b := &books{T: t, Account: New("r", ordered), now: time.Now()}
+	b.Account.Now = func() time.Time { return b.now }
+	b.log = b.Open("t", "id1")
+	b.now = b.now.Add(time.Hour) // nothing disturbs
+	return b
+}
+
+// acked is n events that Kafka has acknowledged, at the next offsets of partition 0.
+func (b *books) acked(n int) {
+	for range n {
+		number := b.Produce(b.log, 0)
+		b.Acked(number, number-1)
+	}
+}
+
+// document is event n as the backend gets it.
+func (b *books) document(n int64) Document {
+	return Document{
+		ID:    "id1-" + string(rune('a'+n)),
+		Event: append([]byte(`{"kafka":{},`), Value("r", n)[1:]...), Number: n,
+		Topic: "t", Partition: 0, Offset: n - 1,
+	}
+}
+
+func (b *books) store(numbers ...int64) ([]Status, int64) {
+	var docs []Document
+	for _, n := range numbers {
+		docs = append(docs, b.document(n))
+	}
+	return b.Store(docs, false, func() Status { return Stored })
+}
+
+// want checks that the account's violations are those that begin so, in order.
+func (b *books) want(begins ...string) {
+	b.Helper()
+	_, faults := b.Close()
+	if len(faults) != len(begins) {
+		b.Fatalf("%d violations, want %d: %q", len(faults), len(begins), faults)
+	}
+	for i, f := range faults {
+		if !strings.Contains(f, begins[i]) {
+			b.Errorf("violation %q, want %q", f, begins[i])
+		}
+	}
+}
+
+func TestNothingWrong(t *testing.T) {
+	b := open(t, true)
+	b.acked(3)
+	_, receipt := b.store(1, 2, 3)
+	b.Answered(receipt, true)
+	b.Committed("t", "id1", 0, 3)
+	if w := b.Wait(); w != "" {
+		t.Errorf("the round is not over: %s", w)
+	}
+	b.want()
+	if c := b.Counts(); c.Produced != 3 || c.Stored != 3 || c.Lost != 0 {
+		t.Errorf("counts %+v", c)
+	}
+}
+
+func TestEventThatIsNowhereIsLost(t *testing.T) {
+	b := open(t, false)
+	b.acked(2)
+	b.store(2)
+	if b.Wait() == "" {
+		t.Error("the round is over with an event nowhere")
+	}
+	b.want("LOST: event 1")
+}
+
+func TestCommitBeforeDelivery(t *testing.T) {
+	b := open(t, false)
+	b.acked(2)
+	b.store(2)
+	b.Committed("t", "id1", 0, 2)
+	b.store(1) // too late: a crash between the two had lost it
+	b.want("COMMIT AHEAD: offset 2 is committed, but not delivered: event 1")
+}
+
+func TestCommitBeforeDeliveryIsFoundWhenTheProducerHearsLate(t *testing.T) {
+	b := open(t, false)
+	n := b.Produce(b.log, 0)
+	b.Committed("t", "id1", 0, 1)
+	b.Acked(n, 0)
+	b.store(1)
+	b.want("COMMIT AHEAD")
+}
+
+func TestCommitBeforeTheDeadLetter(t *testing.T) {
+	f := func(end int64, want ...string) {
+		t.Helper()
+		b := open(t, false)
+		b.acked(badEvery)
+		for n := range int64(badEvery) {
+			b.store(n + 1)
+		}
+		b.Committed("t", "id1", 0, badEvery)
+		if !b.Suspicious() {
+			t.Fatal("a dead letter that was not seen yet is not suspicious")
+		}
+		b.Ends(map[int32]int64{0: end})
+		b.Judge()
+		d := b.document(badEvery)
+		d.Event = Value("r", badEvery)
+		b.Letter(0, 0, d, "id1")
+		b.Judge()
+		b.want(want...)
+	}
+	f(1) // it was there when the commit was seen, and is read only now
+	f(0, "COMMIT AHEAD: offset 41 was committed")
+}
+
+func TestStoredTwice(t *testing.T) {
+	b := open(t, false)
+	b.acked(1)
+	b.store(1)
+	d := b.document(1)
+	d.ID = "another"
+	b.Store([]Document{d}, false, func() Status { return Stored })
+	b.want("stored twice")
+}
+
+func TestIDOfAnotherEvent(t *testing.T) {
+	b := open(t, false)
+	b.acked(2)
+	b.store(1)
+	d := b.document(2)
+	d.ID = b.document(1).ID
+	b.Store([]Document{d}, false, func() Status { return Stored })
+	b.want("is that of event 1", "LOST: event 2")
+}
+
+func TestAlteredEvents(t *testing.T) {
+	f := func(change func(*Document), want string) {
+		t.Helper()
+		b := open(t, false)
+		b.acked(1)
+		d := b.document(1)
+		change(&d)
+		b.Store([]Document{d}, false, func() Status { return Stored })
+		b.want(want, "LOST")
+	}
+	f(func(d *Document) { d.Event[len(d.Event)-3] = '!' }, "its value was altered")
+	f(func(d *Document) { d.Offset = 7 }, "its document says t/0 offset 7")
+	f(func(d *Document) { d.Partition = 1 }, "its document says t/1")
+	f(func(d *Document) { d.Number = 9 }, "was not produced")
+}
+
+func TestOrder(t *testing.T) {
+	b := open(t, true)
+	b.acked(3)
+	b.store(1, 3)
+	b.store(2)
+	b.want("arrived after offset 2 though order was asked for")
+}
+
+func TestDeadLetterThatNobodyRefused(t *testing.T) {
+	b := open(t, false)
+	b.acked(1)
+	d := b.document(1)
+	d.Event = Value("r", 1)
+	b.Letter(0, 0, d, "id1")
+	b.want("never refused it")
+}
+
+func TestSentAgain(t *testing.T) {
+	f := func(between func(b *books, receipt int64), want ...string) {
+		t.Helper()
+		b := open(t, false)
+		b.acked(1)
+		_, receipt := b.store(1)
+		between(b, receipt)
+		if got, _ := b.store(1); got[0] != Exists {
+			t.Errorf("answered %d to an event that is there", got[0])
+		}
+		b.want(want...)
+	}
+	f(func(b *books, receipt int64) { b.Answered(receipt, true) }, "SENT AGAIN without a reason")
+	f(func(b *books, receipt int64) { b.Answered(receipt, false) })
+	f(func(b *books, _ int64) { b.FrontDied() })
+	f(func(b *books, receipt int64) { b.Answered(receipt, true); b.Disrupted(true) })
+	f(func(b *books, receipt int64) {
+		b.Answered(receipt, true)
+		b.Committed("t", "id1", 0, 1)
+		b.Disrupted(true)
+	}, "SENT AGAIN without a reason")
+	f(func(b *books, receipt int64) { b.Trouble()() })
+}
+
+func TestLateCommit(t *testing.T) {
+	f := func(answered bool, after time.Duration, want ...string) {
+		t.Helper()
+		b := open(t, false)
+		b.acked(2)
+		_, receipt := b.store(1)
+		b.Answered(receipt, answered)
+		b.now = b.now.Add(after)
+		b.Disrupted(true)
+		b.store(2)
+		b.want(want...)
+	}
+	f(true, CommitWithin/2)
+	f(true, 2*CommitWithin, "LATE COMMIT: when a member was killed t/0 was acknowledged up to offset 1")
+	f(false, 2*CommitWithin) // weir could not know
+}
+
+func TestTopicMadeAgain(t *testing.T) {
+	b := open(t, false)
+	b.acked(1)
+	b.Gone(b.log) // what was in it is nobody's fault
+	b.log = b.Open("t", "id2")
+	n := b.Produce(b.log, 0)
+	b.Acked(n, 0)
+	if !b.Committed("t", "id1", 0, 0) || b.Committed("t", "id3", 0, 1) {
+		t.Error("a commit was taken for the wrong topic")
+	}
+	b.Committed("t", "id2", 0, 1)
+	b.want("COMMIT AHEAD: offset 1 is committed, but not delivered: event 2", "LOST: event 2")
+}

@@ -1,0 +1,129 @@
+package front
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"weir/testbed/torture/account"
+)
+
+// script is an account that treats every request after one plan.
+type script struct {
+	plan     Plan
+	stored   []account.Document
+	answered chan bool
+}
+
+func (s *script) Plan(string) (Plan, error) { return s.plan, nil }
+
+func (s *script) Store(docs []account.Document, _ bool) ([]account.Status, int64, error) {
+	s.stored = append(s.stored, docs...)
+	return []account.Status{account.Stored, account.Exists, account.Refused, account.Busy, account.Failed}[:len(docs)], 1, nil
+}
+
+func (s *script) Answered(_ int64, ok bool) error {
+	s.answered <- ok
+	return nil
+}
+
+const twoDocuments = `{"create":{"_id":"a"}}
+{"kafka":{"topic":"t","partition":3,"offset":7},"n":1}
+{"create":{"_id":"b"}}
+{"n":2}
+`
+
+// post sends two documents to a front behind a socket, as in a run.
+func post(t *testing.T, s *script) (status int, body string, err error) {
+	t.Helper()
+	s.answered = make(chan bool, 1)
+	socket := filepath.Join(t.TempDir(), "s")
+	judge, err := Listen(socket, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer judge.Close()
+	a, err := Dial(socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() { _ = Elasticsearch.Serve(l, a) }()
+
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	if s.plan.Before == Never || s.plan.After == Never {
+		ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+	}
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+l.Addr().String()+"/torture/_bulk", strings.NewReader(twoDocuments))
+	if err != nil {
+		t.Fatal(err)
+	}
+	res, err := new(http.Transport).RoundTrip(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	text, err := io.ReadAll(res.Body)
+	return res.StatusCode, string(text), err
+}
+
+func TestHonestAnswer(t *testing.T) {
+	s := &script{}
+	status, body, err := post(t, s)
+	want := `{"items":[{"create":{"status":201}},{"create":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"document already exists"}}}]}`
+	if err != nil || status != 200 || body != want {
+		t.Errorf("%d %s %v", status, body, err)
+	}
+	if !<-s.answered {
+		t.Error("the answer that was given counts as lost")
+	}
+	if d := s.stored[0]; len(s.stored) != 2 || d.ID != "a" || d.Number != 1 || d.Topic != "t" || d.Partition != 3 || d.Offset != 7 {
+		t.Errorf("stored %+v", s.stored)
+	}
+}
+
+func TestSpoiltAnswers(t *testing.T) {
+	f := func(p Plan, wantStatus int, wantStored bool) {
+		t.Helper()
+		s := &script{plan: p}
+		status, body, err := post(t, s)
+		// A reset can overtake what was said before it.
+		if status != wantStatus && (p.After != Half || status != 0) {
+			t.Errorf("%+v: %d %s %v", p, status, body, err)
+		}
+		if wantStored != (len(s.stored) == 2) {
+			t.Errorf("%+v: stored %d", p, len(s.stored))
+		}
+		if wantStored && <-s.answered {
+			t.Errorf("%+v: counts as answered", p)
+		}
+		switch {
+		case p.After == Half && err == nil:
+			t.Errorf("%+v: the answer is whole: %s", p, body)
+		case p.After == Short && strings.Count(body, "status") != 1:
+			t.Errorf("%+v: %s", p, body)
+		}
+	}
+	f(Plan{Before: Busy}, 429, false)
+	f(Plan{Before: Error}, 500, false)
+	f(Plan{Before: Forbidden}, 401, false)
+	f(Plan{Before: HTML}, 200, false)
+	f(Plan{Before: Reset}, 0, false)
+	f(Plan{Before: Never}, 0, false)
+	f(Plan{After: Error}, 500, true)
+	f(Plan{After: HTML}, 200, true)
+	f(Plan{After: Reset}, 0, true)
+	f(Plan{After: Never}, 0, true)
+	f(Plan{After: Short}, 200, true)
+	f(Plan{After: Half}, 200, true)
+}

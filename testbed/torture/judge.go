@@ -1,0 +1,210 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"weir/testbed/torture/account"
+	"weir/testbed/torture/front"
+	"weir/testbed/torture/proxy"
+)
+
+// mood is how the backend behaves while it lasts.
+type mood struct {
+	share float64 // of the requests, or of the documents for item
+	plan  front.Plan
+	item  account.Status // not Stored: what single documents are answered
+}
+
+// judge plays the backend: it decides what to do with each request and keeps the
+// account, while the front, a process that can be killed, speaks the protocol.
+type judge struct {
+	protocol front.Protocol
+	dir      string
+	addr     string // of the front
+	proxy    *proxy.Proxy
+
+	mu    sync.Mutex
+	acct  *account.Account // of the round that runs; nil: none
+	moods map[*mood]struct{}
+	allow func(credentials string) bool // nil: everybody
+
+	front *exec.Cmd
+	stdin io.Closer
+}
+
+func startJudge(protocol front.Protocol, dir string, base ports) (*judge, error) {
+	j := &judge{protocol: protocol, dir: dir, addr: base.addr(portFront), moods: map[*mood]struct{}{}}
+	if _, err := front.Listen(j.socket(), j); err != nil {
+		return nil, err
+	}
+	if err := j.startFront(); err != nil {
+		return nil, err
+	}
+	var err error
+	j.proxy, err = proxy.Start(base.addr(portSinkProxy), j.addr)
+	return j, err
+}
+
+func (j *judge) socket() string { return filepath.Join(j.dir, "judge.sock") }
+
+// begin opens the judge for a round, or closes it with nil.
+func (j *judge) begin(a *account.Account) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.acct = a
+	clear(j.moods)
+}
+
+// feel adds a mood until the function that it returns is called.
+func (j *judge) feel(m mood) (over func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.moods[&m] = struct{}{}
+	return func() {
+		j.mu.Lock()
+		defer j.mu.Unlock()
+		delete(j.moods, &m)
+	}
+}
+
+// Plan implements front.Account.
+func (j *judge) Plan(credentials string) (front.Plan, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	var p front.Plan
+	if j.allow != nil && !j.allow(credentials) {
+		p.Before = front.Forbidden
+		return p, nil
+	}
+	for m := range j.moods {
+		if m.item != account.Stored || rand.Float64() >= m.share {
+			continue
+		}
+		p.Wait += m.plan.Wait
+		if m.plan.Wait > 0 {
+			p.Wait += time.Duration(rand.Int64N(int64(m.plan.Wait)))
+		}
+		if m.plan.Before != front.Well {
+			p.Before = m.plan.Before
+		}
+		if m.plan.After != front.Well {
+			p.After = m.plan.After
+		}
+	}
+	return p, nil
+}
+
+// Store implements front.Account.
+func (j *judge) Store(docs []account.Document, late bool) ([]account.Status, int64, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.acct == nil {
+		return nil, 0, fmt.Errorf("no round runs")
+	}
+	answers, receipt := j.acct.Store(docs, late, func() account.Status {
+		for m := range j.moods {
+			if m.item != account.Stored && rand.Float64() < m.share {
+				return m.item
+			}
+		}
+		return account.Stored
+	})
+	return answers, receipt, nil
+}
+
+// Answered implements front.Account.
+func (j *judge) Answered(receipt int64, ok bool) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.acct != nil {
+		j.acct.Answered(receipt, ok)
+	}
+	return nil
+}
+
+// startFront starts the process that speaks the protocol and waits until it
+// listens.
+func (j *judge) startFront() error {
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	cmd := exec.Command(self, "front", "-protocol", j.protocol.Name, "-listen", j.addr, "-account", j.socket(), "-dir", j.dir)
+	cmd.Stderr = os.Stderr
+	stdin, err := cmd.StdinPipe() // it ends when this process does
+	if err != nil {
+		return err
+	}
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	j.front, j.stdin = cmd, stdin
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		c, err := net.Dial("tcp", j.addr)
+		if err == nil {
+			return c.Close()
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("the front does not listen: %w", err)
+		}
+	}
+}
+
+// killFront ends it with SIGKILL.
+func (j *judge) killFront() {
+	_ = j.front.Process.Kill()
+	_ = j.front.Wait()
+	_ = j.stdin.Close()
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.acct != nil {
+		j.acct.FrontDied()
+	}
+}
+
+// freeze stops the front's process without ending it: connections are taken by
+// the kernel and nobody answers.
+func (j *judge) freeze(on bool) error {
+	if on {
+		return j.front.Process.Signal(syscall.SIGSTOP)
+	}
+	return j.front.Process.Signal(syscall.SIGCONT)
+}
+
+func (j *judge) close() {
+	j.killFront()
+	_ = j.proxy.Close()
+}
+
+// runFront is the front's process: it ends when its standard input does.
+func runFront(protocol, listen, socket, dir string) error {
+	p, err := front.Find(protocol)
+	if err != nil {
+		return err
+	}
+	a, err := front.Dial(socket)
+	if err != nil {
+		return err
+	}
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
+	}
+	if l, err = front.Secure(l, dir); err != nil {
+		return err
+	}
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(0)
+	}()
+	return p.Serve(l, a)
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"time"
+
+	"weir/testbed/bridge"
+)
+
+// members are the weir processes of a round, in places 0 to 3.
+type members struct {
+	r *round
+
+	mu    sync.Mutex
+	procs [maxMembers]*bridge.Process
+	peak  int64 // resident memory of any of them, in bytes
+	held  float64
+}
+
+const (
+	maxMembers = 4
+	drain      = 5 * time.Second
+	// stopWithin is how long an end in order may take: the drain, 10 s for the last
+	// commit and the farewell where the broker does not answer, and the machine.
+	stopWithin = drain + 10*time.Second + 5*time.Second
+)
+
+// start starts the member at place i if it does not run.
+func (m *members) start(i int) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.procs[i] != nil {
+		return nil
+	}
+	p, err := bridge.Start(m.r.bed.bin, m.r.dir, fmt.Sprintf("weir-%d", i+1), m.r.config())
+	if err != nil {
+		return err
+	}
+	m.procs[i] = p
+	// It ends when it is told to, and never by itself.
+	go func() {
+		<-p.Exited()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if m.procs[i] == p {
+			m.procs[i] = nil
+			m.r.account.Violation("weir %d ended by itself: %s", i+1, lastLines(p.Log(), 5))
+		}
+	}()
+	return nil
+}
+
+// take removes the member at place i from those that run; nil: none does.
+func (m *members) take(i int) *bridge.Process {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := m.procs[i]
+	m.procs[i] = nil
+	return p
+}
+
+// kill ends a member with SIGKILL.
+func (m *members) kill(i int) {
+	if p := m.take(i); p != nil {
+		m.measure(p)
+		p.Kill()
+		m.r.account.Disrupted(true)
+	}
+}
+
+// stop ends a member in order and judges how it ended.
+func (m *members) stop(i int) {
+	p := m.take(i)
+	if p == nil {
+		return
+	}
+	m.measure(p)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*stopWithin)
+	defer cancel()
+	// A process that was started a moment ago does not listen to signals yet.
+	for {
+		if _, err := p.Alive(ctx); err == nil || !sleep(ctx, 20*time.Millisecond) {
+			break
+		}
+	}
+	ctx, cancel = context.WithTimeout(ctx, stopWithin)
+	defer cancel()
+	began := time.Now()
+	code, err := p.Terminate(ctx)
+	m.r.account.Disrupted(false)
+	if err != nil || code != 0 {
+		m.r.account.Violation("weir %d: SIGTERM: exit code %d after %s (%v): %s", i+1, code, time.Since(began).Round(time.Millisecond), err, lastLines(p.Log(), 5))
+	}
+}
+
+// running are the places of those that run.
+func (m *members) running() []int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var at []int
+	for i, p := range m.procs {
+		if p != nil {
+			at = append(at, i)
+		}
+	}
+	return at
+}
+
+// one is the place of one that runs; false: none does.
+func (m *members) one(rng *rand.Rand) (int, bool) {
+	at := m.running()
+	if len(at) == 0 {
+		return 0, false
+	}
+	return at[rng.IntN(len(at))], true
+}
+
+// roll starts and stops members one by one until n run.
+func (m *members) roll(ctx context.Context, n int) error {
+	for ctx.Err() == nil {
+		at := m.running()
+		switch {
+		case len(at) < n:
+			for i := range maxMembers {
+				if m.procAt(i) == nil {
+					m.r.account.Disrupted(false)
+					if err := m.start(i); err != nil {
+						return err
+					}
+					break
+				}
+			}
+		case len(at) > n:
+			m.stop(at[0])
+		default:
+			return nil
+		}
+		sleep(ctx, 700*time.Millisecond)
+	}
+	return ctx.Err()
+}
+
+func (m *members) procAt(i int) *bridge.Process {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.procs[i]
+}
+
+// endAll ends what still runs, in order or not.
+func (m *members) endAll(kill bool) {
+	var wg sync.WaitGroup
+	for i := range maxMembers {
+		wg.Go(func() {
+			if kill {
+				if p := m.take(i); p != nil {
+					p.Kill()
+				}
+				return
+			}
+			m.stop(i)
+		})
+	}
+	wg.Wait()
+}
+
+// watch measures the members until ctx is done.
+func (m *members) watch(ctx context.Context) {
+	for sleep(ctx, 400*time.Millisecond) {
+		for _, i := range m.running() {
+			if p := m.procAt(i); p != nil {
+				m.measure(p)
+			}
+		}
+	}
+}
+
+// measure notes a member's memory. One that is ending answers no more: that is
+// no violation.
+func (m *members) measure(p *bridge.Process) {
+	rss, err := p.PeakRSS()
+	if err != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	metrics, err := p.Metrics(ctx)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if rss > m.r.plan.memoryBound() && m.peak <= m.r.plan.memoryBound() {
+		m.r.account.Violation("resident memory of %d MiB, more than %d MiB", rss>>20, m.r.plan.memoryBound()>>20)
+	}
+	m.peak = max(m.peak, rss)
+	if err != nil {
+		return
+	}
+	held, most := metrics.Sum(bridge.BudgetHeld), metrics.Sum(bridge.Budget)
+	if held > most {
+		m.r.account.Violation("%.0f bytes held, of a budget of %.0f", held, most)
+	}
+	m.held = max(m.held, held)
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n")
+}
