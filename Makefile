@@ -80,7 +80,7 @@ vuln: ## Look for known vulnerabilities in the code that weir calls
 	@code=0; ./bin/tools/govulncheck $(ARGS) ./cmd/weir || code=$$?; case $$code in \
 	0) ;; \
 	3) echo "vuln: FOUND, see above"; exit 3;; \
-	*) echo "vuln: NOT CHECKED. govulncheck did not get as far as a result; it needs https://vuln.go.dev (another database: ARGS='-db URL')"; exit 4;; \
+	*) echo "vuln: NOT CHECKED. govulncheck did not get as far as a result; it needs the Go vulnerability database (another one: ARGS='-db URL')"; exit 4;; \
 	esac
 
 sbom: build ## Write dist/weir.cdx.json: what is in bin/weir (CycloneDX)
