@@ -12,7 +12,7 @@ CC_FOUND := $(shell command -v $${CC:-cc} 2>/dev/null || command -v gcc 2>/dev/n
 RACE := $(if $(CC_FOUND),-race)
 TEST_ENV := $(if $(CC_FOUND),CGO_ENABLED=1,CGO_ENABLED=0)
 
-# Pinned. It asks https://vuln.go.dev for what is known.
+# Pinned. It asks the Go vulnerability database for what is known.
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
 # Not windows: the dead-letter file is locked in the Unix way.
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
