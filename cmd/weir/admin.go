@@ -32,11 +32,6 @@ type admin struct {
 // of which the bridge itself needs some. What is beyond is hung up on.
 const maxAdminConns = 128
 
-// startAdmin is newAdmin without TLS.
-func startAdmin(address string, token config.Secret, b *bridge, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {
-	return newAdmin(&config.Config{Listen: address, ListenAuth: config.ListenAuth{Token: token}}, b, registry, log)
-}
-
 // newAdmin listens as cfg says. Everything but /livez and the bare answer of
 // /readyz is for those alone who are let in: see gate.
 func newAdmin(cfg *config.Config, b *bridge, registry *prometheus.Registry, log *slog.Logger) (*admin, error) {

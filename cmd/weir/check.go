@@ -39,6 +39,9 @@ func checkCommand() *cobra.Command {
 		}
 		b.close()
 		fmt.Fprintf(out, "%s is in order: %d connector(s)\n", *path, len(cfg.Connectors))
+		for _, w := range cfg.Warnings() {
+			fmt.Fprintln(out, "  warn  "+w)
+		}
 		if !*online {
 			return nil
 		}

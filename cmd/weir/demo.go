@@ -52,7 +52,7 @@ func demoBridge(ctx context.Context, env demo.Env) (demo.Bridge, error) {
 	if err != nil {
 		return nil, err
 	}
-	a, err := startAdmin(cfg.Listen, cfg.ListenAuth.Token, b, newRegistry(b), env.Logger)
+	a, err := newAdmin(&cfg, b, newRegistry(b), env.Logger)
 	if err != nil {
 		b.close()
 		return nil, err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -31,8 +32,15 @@ func initCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		var trail *auditLog
+		if !*print {
+			if trail, err = openAudit(cfg.Log, *path, cmd.ErrOrStderr()); err != nil {
+				return err
+			}
+			defer trail.close()
+		}
 		for _, c := range cfg.Connectors {
-			if err := initConnector(ctx, cmd, c, options, *print); err != nil {
+			if err := initConnector(ctx, cmd, c, options, trail, *print); err != nil {
 				return fmt.Errorf("connector %s: %w", c.Name, err)
 			}
 		}
@@ -41,7 +49,7 @@ func initCommand() *cobra.Command {
 	return cmd
 }
 
-func initConnector(ctx context.Context, cmd *cobra.Command, c config.Connector, options kafka.Options, print bool) error {
+func initConnector(ctx context.Context, cmd *cobra.Command, c config.Connector, options kafka.Options, trail *auditLog, print bool) error {
 	out := cmd.OutOrStdout()
 	e := c.Sink.Elasticsearch
 	target := e.Index
@@ -65,14 +73,16 @@ func initConnector(ctx context.Context, cmd *cobra.Command, c config.Connector, 
 		return err
 	}
 	defer sink.Close()
-	if err := sink.InstallTemplate(ctx, name, body); err != nil {
+	err = sink.InstallTemplate(ctx, name, body)
+	if err := errors.Join(err, trail.note("install index template", fmt.Sprintf("%s for %s", name, pattern), err)); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s: index template for %s is in place\n", c.Name, pattern)
 	if c.DeadLetter.Topic == "" {
 		return nil
 	}
-	if err := kafka.EnsureTopic(ctx, options, c.DeadLetter.Topic, kafka.DeadLetterPartitions, kafka.DeadLetterReplication); err != nil {
+	err = kafka.EnsureTopic(ctx, options, c.DeadLetter.Topic, kafka.DeadLetterPartitions, kafka.DeadLetterReplication)
+	if err := errors.Join(err, trail.note("make topic unless it exists", c.DeadLetter.Topic, err)); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s: dead-letter topic %s is in place\n", c.Name, c.DeadLetter.Topic)

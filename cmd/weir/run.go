@@ -52,13 +52,16 @@ func runBridge(ctx context.Context, path string, errs io.Writer) error {
 		return err
 	}
 	defer b.close()
-	a, err := startAdmin(cfg.Listen, cfg.ListenAuth.Token, b, newRegistry(b), log)
+	a, err := newAdmin(cfg, b, newRegistry(b), log)
 	if err != nil {
 		return err
 	}
 	defer a.stop(ctx)
 	v, _ := buildVersion()
 	log.Info("weir runs", "version", v, "connectors", len(b.links), "memory", cfg.Memory.String(), "listen", cfg.Listen)
+	for _, w := range cfg.Warnings() {
+		log.Warn("the configuration allows this", "what", w)
+	}
 	for i, l := range b.links {
 		log.Info("connector", "name", l.name, "group", cfg.Connectors[i].Group, "grade", l.grade)
 	}

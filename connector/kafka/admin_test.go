@@ -216,7 +216,7 @@ func TestCheckSaysWhichRightIsMissing(t *testing.T) {
 	}{
 		"topic unseen":       {all[1:], "topic edr", `user "weir" lacks a right`},
 		"topic not read":     {append([]kfake.ACL{acl(topic, "edr", describe)}, all[1:]...), "topic edr", "no READ right"},
-		"group unseen":       {[]kfake.ACL{all[0], all[2]}, "group g", "as the consumer group"},
+		"group unseen":       {[]kfake.ACL{all[0], all[2]}, "group g", "READ right on the consumer group"},
 		"group not read":     {[]kfake.ACL{all[0], acl(group, "g", describe), all[2]}, "group g", "no READ right"},
 		"dlq unseen":         {all[:2], "dead-letter topic dlq", `user "weir" lacks a right`},
 		"dlq not written":    {[]kfake.ACL{all[0], all[1], acl(topic, "dlq", describe)}, "dead-letter topic dlq", "no WRITE right"},

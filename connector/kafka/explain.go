@@ -79,9 +79,9 @@ func (o Options) why(err error, heard *wire) string {
 	case errors.Is(err, sarama.ErrIllegalSASLState):
 		return "it wants no login on this port, but a mechanism is configured"
 	case errors.Is(err, sarama.ErrTopicAuthorizationFailed):
-		return fmt.Sprintf("%s lacks a right on the topic", who(user))
+		return fmt.Sprintf("%s lacks a right on the topic: READ to read from it, WRITE if it takes the dead letters", who(user))
 	case errors.Is(err, sarama.ErrGroupAuthorizationFailed):
-		return fmt.Sprintf("%s lacks the right to read as the consumer group", who(user))
+		return fmt.Sprintf("%s lacks the READ right on the consumer group", who(user))
 	case errors.Is(err, sarama.ErrClusterAuthorizationFailed):
 		return fmt.Sprintf("%s lacks a right on the cluster", who(user))
 	case errors.As(err, &unknown):

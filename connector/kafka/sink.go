@@ -330,7 +330,13 @@ func (p produce) send(records []int) error {
 	case sarama.ErrUnknownTopicOrPartition:
 		p.refuse(records, block, sinks.Misconfigured, fmt.Sprintf("topic %q does not exist", p.sink.topic))
 		_ = p.client.RefreshMetadata(p.sink.topic)
-	case sarama.ErrTopicAuthorizationFailed, sarama.ErrClusterAuthorizationFailed, sarama.ErrInvalidTopic, sarama.ErrInvalidRecord, sarama.ErrInvalidTimestamp, sarama.ErrPolicyViolation:
+	case sarama.ErrTopicAuthorizationFailed:
+		user := ""
+		if p.sink.opts.SASL != nil {
+			user = p.sink.opts.SASL.Username
+		}
+		p.refuse(records, block, sinks.Misconfigured, fmt.Sprintf("%s lacks the WRITE right on topic %q", who(user), p.sink.topic))
+	case sarama.ErrClusterAuthorizationFailed, sarama.ErrInvalidTopic, sarama.ErrInvalidRecord, sarama.ErrInvalidTimestamp, sarama.ErrPolicyViolation:
 		p.refuse(records, block, sinks.Misconfigured, fmt.Sprintf("topic %q refuses the records", p.sink.topic))
 	case sarama.ErrThrottlingQuotaExceeded:
 		p.refuse(records, block, sinks.Overloaded, "over quota")

@@ -2,10 +2,13 @@ package kafka
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 	"unicode"
+
+	"github.com/IBM/sarama"
 )
 
 // State says how far a group has come.
@@ -84,6 +87,9 @@ func (g *Group) Status() Status {
 	}
 	s.Rebalances = g.rebalances
 	for name, err := range g.missing {
+		if errors.Is(err, sarama.ErrTopicAuthorizationFailed) {
+			err = g.cfg.Options.Explain(err)
+		}
 		s.Missing = append(s.Missing, MissingTopic{name, err})
 	}
 	slices.SortFunc(s.Missing, func(a, b MissingTopic) int { return cmp.Compare(a.Topic, b.Topic) })

@@ -241,6 +241,9 @@ func (it *item) verdict(op string, id, quote bool) sinks.Outcome {
 	o := sinks.Outcome{Status: it.Status}
 	if it.Error != nil {
 		o.Reason = it.Error.text(quote)
+		if it.is("security_exception") {
+			o.Reason = oneLine(it.Error.Type+": "+it.Error.missingRight(), maxReason)
+		}
 	}
 	switch s := it.Status; {
 	case (s == 200 || s == 201) && it.Error == nil:
@@ -262,6 +265,20 @@ func (it *item) verdict(op string, id, quote bool) sinks.Outcome {
 		o.Verdict = sinks.Reject
 	}
 	return o
+}
+
+// missingRight is what a security_exception says of the action and of the
+// privileges that would do. What stands in between names the index, which can be
+// made of an event: "action [indices:admin/auto_create] is unauthorized for API
+// key id [...] of user [...] on indices [...], this action is granted by the index
+// privileges [auto_configure,create_index,manage,all]".
+func (e *itemError) missingRight() string {
+	action, rest, _ := strings.Cut(e.Reason, " is unauthorized for ")
+	_, granted, ok := strings.Cut(rest, ", this action is granted by ")
+	if !ok || !strings.HasPrefix(action, "action [") {
+		return "a right is missing"
+	}
+	return action + " takes one of " + granted
 }
 
 func (it *item) is(errorType string) bool { return it.Error != nil && it.Error.Type == errorType }

@@ -39,8 +39,8 @@ type Config struct {
 	// Compression of the request: none or gzip.
 	Compression string
 	// Authorization gives the value of the header of that name. It is asked
-	// before the first request and again after an answer 401, so that a rotated
-	// secret is taken up. Nil: no such header.
+	// before the first request and again after an answer 401 or 403, so that a
+	// rotated secret is taken up. Nil: no such header.
 	Authorization func() (string, error)
 	// TLS for https URLs; nil: the system's roots and no certificate of our own.
 	TLS *tls.Config
@@ -138,7 +138,7 @@ func (s *Sink) perform(req *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, s.failed(req, err)
 	}
-	if res.StatusCode == http.StatusUnauthorized {
+	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
 		s.forget(auth)
 	}
 	return res, nil
@@ -211,6 +211,13 @@ func (s *Sink) forget(refused string) {
 	if s.auth == refused {
 		s.auth, s.authOK = "", false
 	}
+}
+
+// forgetAll makes the next request ask for the credentials anew.
+func (s *Sink) forgetAll() {
+	s.authMu.Lock()
+	defer s.authMu.Unlock()
+	s.auth, s.authOK = "", false
 }
 
 // Close closes the idle connections. Requests in flight go on.

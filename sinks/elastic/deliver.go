@@ -87,6 +87,9 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func()) ([]sinks.
 			continue // by the encoder
 		}
 		outcomes[i] = items[next].verdict(s.cfg.Op, s.layout.id != idNone, s.cfg.IncludeReasons)
+		if outcomes[i].Status == http.StatusForbidden {
+			s.forgetAll() // another key may have more rights
+		}
 		next++
 	}
 	return outcomes, nil
@@ -167,12 +170,16 @@ func (s *Sink) refused(res *http.Response, from string, text []byte) error {
 	var answer struct {
 		Error itemError `json:"error"`
 	}
-	if res.StatusCode == http.StatusUnauthorized {
-		// Elasticsearch does not name itself to strangers.
+	parsed := json.Unmarshal(text, &answer) == nil && answer.Error.Type != ""
+	switch {
+	// Elasticsearch's security refuses before anything has named the server.
+	case res.StatusCode == http.StatusUnauthorized:
 		e.Err = errors.New("the credentials were refused")
-	} else if !genuine {
+	case res.StatusCode == http.StatusForbidden && parsed && answer.Error.Type == "security_exception":
+		e.Err = errors.New(oneLine(answer.Error.missingRight(), maxReason))
+	case !genuine:
 		e.Err = fmt.Errorf("the answer is not Elasticsearch's (%s)", oneLine(strconv.Quote(res.Header.Get("Content-Type")), 80))
-	} else if json.Unmarshal(text, &answer) != nil || answer.Error.Type == "" {
+	case !parsed:
 		e.Err = errors.New("no explanation")
 	}
 	quote := s.cfg.IncludeReasons
