@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -16,13 +17,23 @@ import (
 // script is an account that treats every request after one plan.
 type script struct {
 	plan     Plan
-	stored   []account.Document
 	answered chan bool
+
+	mu     sync.Mutex
+	stored []account.Document
+}
+
+func (s *script) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.stored)
 }
 
 func (s *script) Plan(string) (Plan, error) { return s.plan, nil }
 
 func (s *script) Store(docs []account.Document, _ bool) ([]account.Status, int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.stored = append(s.stored, docs...)
 	return []account.Status{account.Stored, account.Exists, account.Refused, account.Busy, account.Failed}[:len(docs)], 1, nil
 }
@@ -101,11 +112,11 @@ func TestSpoiltAnswers(t *testing.T) {
 		if status != wantStatus && (p.After != Half || status != 0) {
 			t.Errorf("%+v: %d %s %v", p, status, body, err)
 		}
-		if wantStored != (len(s.stored) == 2) {
-			t.Errorf("%+v: stored %d", p, len(s.stored))
-		}
 		if wantStored && <-s.answered {
 			t.Errorf("%+v: counts as answered", p)
+		}
+		if n := s.count(); wantStored != (n == 2) {
+			t.Errorf("%+v: stored %d", p, n)
 		}
 		switch {
 		case p.After == Half && err == nil:
