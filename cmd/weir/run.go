@@ -40,6 +40,11 @@ by it, since nothing was committed that was not delivered.`,
 }
 
 func runBridge(ctx context.Context, path string, errs io.Writer) error {
+	// Before anything else: whoever is told to stop while it starts stops in order.
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
+	defer signal.Stop(signals)
+
 	cfg, err := loadConfig(path)
 	if err != nil {
 		return err
@@ -68,9 +73,6 @@ func runBridge(ctx context.Context, path string, errs io.Writer) error {
 
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
-	defer signal.Stop(signals)
 	interrupted := false
 	watching := make(chan struct{})
 	go func() {

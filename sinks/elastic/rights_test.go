@@ -39,7 +39,7 @@ func TestAMissingRightIsNamedForTheWholeRequest(t *testing.T) {
 	s := new(Sink)
 	f := func(body, want string) {
 		t.Helper()
-		err := s.refused(&http.Response{StatusCode: 403, Header: http.Header{}}, "https://a", []byte(body))
+		err := s.refused(&http.Response{StatusCode: http.StatusForbidden, Header: http.Header{}}, "https://a", []byte(body))
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
