@@ -23,16 +23,16 @@ import (
 
 func TestMetadataNamesClusterAndTopicIDs(t *testing.T) {
 	c, o := fakeCluster(t, kfake.ClusterID("c-1"), kfake.SeedTopics(4, "edr"))
-	ids, err := o.TopicIDs(t.Context(), []string{"edr", "none"})
+	m, err := o.Metadata(t.Context(), "edr", "none")
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := sarama.Uuid(c.TopicInfo("edr").TopicID)
-	if len(ids) != 1 || ids["edr"] != want.String() || len(ids["edr"]) != 22 {
-		t.Errorf("ids %v, want %s", ids, want)
+	if id := m.Topics["edr"].ID; id != want.String() || len(id) != 22 || m.Topics["none"].ID != "" {
+		t.Errorf("topics %+v, want %s and none", m.Topics, want)
 	}
-	if id, err := o.ClusterID(t.Context()); err != nil || id != "c-1" {
-		t.Errorf("cluster %q, error %v", id, err)
+	if m.ClusterID != "c-1" {
+		t.Errorf("cluster %q", m.ClusterID)
 	}
 	if c.TopicInfo("none") != nil {
 		t.Error("asking made the topic")

@@ -203,32 +203,6 @@ func topicOf(t *sarama.TopicMetadata) Topic {
 	return topic
 }
 
-// ClusterID is the cluster's id, "" when the brokers report none.
-func (o Options) ClusterID(ctx context.Context) (string, error) {
-	// Asking for no topic means all of them; this one is everywhere, and it does
-	// not matter whether we may see it.
-	m, err := o.Metadata(ctx, "__consumer_offsets")
-	return m.ClusterID, err
-}
-
-// TopicIDs is the id of each of topics that has one.
-func (o Options) TopicIDs(ctx context.Context, topics []string) (map[string]string, error) {
-	ids := map[string]string{}
-	if len(topics) == 0 {
-		return ids, nil
-	}
-	m, err := o.Metadata(ctx, topics...)
-	if err != nil {
-		return nil, err
-	}
-	for name, t := range m.Topics {
-		if t.ID != "" {
-			ids[name] = t.ID
-		}
-	}
-	return ids, nil
-}
-
 // withBroker calls do with the first of the given brokers that takes a
 // connection and a login, and with the next one when do fails.
 func (o Options) withBroker(ctx context.Context, do func(*sarama.Broker) error) error {
