@@ -1,6 +1,9 @@
 package buffer
 
-import "time"
+import (
+	"math"
+	"time"
+)
 
 // Window bounds the requests in flight to one sink and moves with its answers:
 // up by one after a clean round, down when the sink refuses for lack of room or
@@ -11,6 +14,11 @@ import "time"
 // a fifth ever more rarely, instead of being run into refusals all the time. A
 // refusal at a limit that used to work means that the backend has less room than
 // it had: the limit falls by a third and is rebuilt from there.
+//
+// Some refusals have nothing to do with how many requests are in flight (a proxy
+// that refuses at random, one bad node of five). What is refused at lower limits,
+// too, is taken for such a background, and only what exceeds it by more than
+// chance moves the limit.
 //
 // Only answers to requests that started after the last change count, so that
 // eight refusals of one round cut once. Not safe for concurrent use.
@@ -28,6 +36,82 @@ type Window struct {
 	climbing bool          // until the first refusal the limit grows by half
 	usual    time.Duration // what an answer usually takes
 	filled   bool          // all places were taken at once in this epoch
+
+	here tally   // the answers of this epoch
+	at   []tally // the last answers at each limit
+}
+
+// tally counts answers, the old ones for less and less.
+type tally struct{ seen, refused float64 }
+
+// tallied is how many answers a tally remembers at most.
+const tallied = 64
+
+// add reports whether the tally was full and is half as long now.
+func (t *tally) add(refused bool) bool {
+	t.seen++
+	if refused {
+		t.refused++
+	}
+	if t.seen < tallied {
+		return false
+	}
+	t.seen, t.refused = t.seen/2, t.refused/2
+	return true
+}
+
+const (
+	// enough answers at lower limits to compare with.
+	enough = 16
+	// rare: a background below this needs no notice; one more cut does no harm.
+	rare = 1.0 / 32
+	// hopeless: where more than half is refused at lower limits, too, the sink has
+	// no room, and there is no background to speak of.
+	hopeless = 0.5
+)
+
+// background is the share of requests that is refused at limits well below this
+// one, too, so that to fall back there would not help. More in flight is never
+// refused less: the least that was seen up to any of them counts.
+func (w *Window) background() float64 {
+	share := 1.0
+	var below tally
+	for l := w.min; l <= max(w.min, 2*w.limit/3); l++ {
+		below.seen += w.at[l].seen
+		below.refused += w.at[l].refused
+		if below.seen >= enough {
+			share = min(share, below.refused/below.seen)
+		}
+	}
+	if share < rare || share > hopeless {
+		return 0
+	}
+	return share
+}
+
+// count notes an answer to a request that was sent under limit.
+func (w *Window) count(limit int, refused bool) {
+	here := &w.at[limit]
+	if !here.add(refused) {
+		return
+	}
+	// A background that is not met here, within three standard deviations, was long
+	// ago.
+	most := (here.refused + 3*math.Sqrt(here.refused) + 1) / here.seen
+	for l := w.min; l < limit; l++ {
+		w.at[l].refused = min(w.at[l].refused, most*w.at[l].seen)
+	}
+}
+
+// usualRefusals reports whether this epoch's refusals are no more than the
+// background and chance explain: three standard deviations, and always one.
+func (w *Window) usualRefusals() bool {
+	p := w.background()
+	if p == 0 {
+		return false
+	}
+	n := w.here.seen
+	return w.here.refused <= max(1, n*p+3*math.Sqrt(n*p*(1-p)))
 }
 
 const (
@@ -38,11 +122,14 @@ const (
 )
 
 // Slot is one request's place in the window.
-type Slot struct{ epoch uint64 }
+type Slot struct {
+	epoch uint64
+	limit int
+}
 
 // NewWindow starts at min.
 func NewWindow(min, max int) *Window {
-	w := &Window{min: min, max: max}
+	w := &Window{min: min, max: max, at: make([]tally, max+1)}
 	w.Collapse()
 	return w
 }
@@ -62,7 +149,7 @@ func (w *Window) Start() Slot {
 	if w.inFlight >= w.limit {
 		w.filled = true
 	}
-	return Slot{epoch: w.epoch}
+	return Slot{epoch: w.epoch, limit: w.limit}
 }
 
 // Answer is what an answer says about the sink's room.
@@ -81,11 +168,18 @@ const (
 // comparable (a batch that was far from full).
 func (w *Window) Done(s Slot, a Answer, took time.Duration) {
 	w.inFlight--
+	if a != Neutral {
+		w.count(s.limit, a == Refused)
+	}
 	if s.epoch != w.epoch {
 		return
 	}
 	switch a {
 	case Refused:
+		w.here.add(true)
+		if w.usualRefusals() {
+			return
+		}
 		w.climbing = false
 		if w.good > 0 {
 			w.patience = min(w.patience*4, maxPatience)
@@ -95,6 +189,7 @@ func (w *Window) Done(s Slot, a Answer, took time.Duration) {
 			w.set(w.limit - max(w.limit/3, 1))
 		}
 	case Clean:
+		w.here.add(false)
 		w.clean++
 		if took > 0 {
 			w.took += took
@@ -150,14 +245,15 @@ func (w *Window) round() {
 }
 
 func (w *Window) set(limit int) {
-	limit = min(max(limit, w.min), w.max)
 	w.good, w.clean, w.took, w.timed, w.filled = 0, 0, 0, 0, false
-	w.limit = limit
+	w.here = tally{}
+	w.limit = min(max(limit, w.min), w.max)
 	w.epoch++
 }
 
 // Collapse falls back to min, as after an outage, and feels its way up again.
 func (w *Window) Collapse() {
 	w.patience, w.climbing, w.usual = 1, true, 0
+	clear(w.at)
 	w.set(w.min)
 }

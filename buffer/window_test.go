@@ -1,6 +1,7 @@
 package buffer
 
 import (
+	"math/rand/v2"
 	"slices"
 	"testing"
 	"time"
@@ -139,5 +140,78 @@ func TestCollapseFallsToTheMinimum(t *testing.T) {
 	w.Done(s, Refused, 0) // of before the collapse: says nothing about now
 	if w.Limit() != 1 || w.InFlight() != 0 {
 		t.Errorf("limit %d, in flight %d", w.Limit(), w.InFlight())
+	}
+}
+
+// chance answers n rounds; each request is refused with probability p, whatever
+// the limit.
+func chance(w *Window, rng *rand.Rand, p float64, rounds int) (mean float64) {
+	for range rounds {
+		var slots []Slot
+		for w.Room() {
+			slots = append(slots, w.Start())
+		}
+		for _, s := range slots {
+			if rng.Float64() < p {
+				w.Done(s, Refused, 0)
+			} else {
+				w.Done(s, Clean, time.Second)
+			}
+		}
+		mean += float64(w.Limit()) / float64(rounds)
+	}
+	return mean
+}
+
+func TestRefusalsThatDoNotDependOnTheLimitDoNotKeepItDown(t *testing.T) {
+	for _, p := range []float64{0.01, 0.05, 0.2} {
+		const seeds = 20
+		sum := 0.0
+		for seed := range uint64(seeds) {
+			w := NewWindow(1, 8)
+			rng := rand.New(rand.NewPCG(seed, 1))
+			chance(w, rng, p, 50)
+			mean := chance(w, rng, p, 1000)
+			sum += mean
+			if mean < 5 {
+				t.Errorf("seed %d, %.0f %% of the requests refused: mean limit %.1f of 8", seed, 100*p, mean)
+			}
+		}
+		if mean := sum / seeds; mean < 7 {
+			t.Errorf("%.0f %% of the requests refused: mean limit %.1f of 8", 100*p, mean)
+		}
+	}
+}
+
+func TestRoomThatBecomesLessIsNoticedBehindABackgroundOfRefusals(t *testing.T) {
+	w := NewWindow(1, 8)
+	chance(w, rand.New(rand.NewPCG(1, 1)), 0.2, 2000)
+	for range 100 { // from now on it serves two at a time
+		var slots []Slot
+		for w.Room() {
+			slots = append(slots, w.Start())
+		}
+		for i, s := range slots {
+			if i < 2 {
+				w.Done(s, Clean, time.Second)
+			} else {
+				w.Done(s, Refused, 0)
+			}
+		}
+	}
+	if w.Limit() > 3 {
+		t.Errorf("limit %d at a sink that serves two at a time", w.Limit())
+	}
+}
+
+func TestBackgroundThatEndedIsForgotten(t *testing.T) {
+	w := NewWindow(1, 8)
+	chance(w, rand.New(rand.NewPCG(1, 1)), 0.2, 2000)
+	limits(w, 200, Clean, time.Second)
+	for range 6 {
+		w.Done(w.Start(), Refused, 0)
+	}
+	if w.Limit() == 8 {
+		t.Error("six refusals in a row pass for a background that is long gone")
 	}
 }

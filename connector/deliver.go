@@ -41,8 +41,8 @@ func (c *Connector) deliver(b *batch, slot buffer.Slot) {
 		}
 		placed = false
 		took := time.Since(began)
-		if 2*len(b.Records) < c.opt.BatchRecords && 2*b.Bytes < c.opt.BatchBytes {
-			took = 0 // a small batch says nothing about how long a full one takes
+		if c.small(b) {
+			took = 0 // says nothing about how long a full one takes
 		}
 		c.window.Done(slot, a, took)
 	}
@@ -60,7 +60,7 @@ func (c *Connector) deliver(b *batch, slot buffer.Slot) {
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	leave(verdictOn(outcomes, err))
+	leave(c.verdictOn(b, outcomes, err))
 	if err != nil {
 		c.failed(b, err)
 	} else {
@@ -70,8 +70,13 @@ func (c *Connector) deliver(b *batch, slot buffer.Slot) {
 	c.pump()
 }
 
-// verdictOn says what an attempt tells the window.
-func verdictOn(outcomes []sinks.Outcome, err error) buffer.Answer {
+// small reports whether b is far from full.
+func (c *Connector) small(b *batch) bool {
+	return 2*len(b.Records) < c.opt.BatchRecords && 2*b.Bytes < c.opt.BatchBytes
+}
+
+// verdictOn says what an attempt with b tells the window.
+func (c *Connector) verdictOn(b *batch, outcomes []sinks.Outcome, err error) buffer.Answer {
 	var re *sinks.RequestError
 	switch {
 	case err == nil:
@@ -81,10 +86,13 @@ func verdictOn(outcomes []sinks.Outcome, err error) buffer.Answer {
 				refused++
 			}
 		}
-		if refused*overloadedShare > len(outcomes) {
-			return buffer.Refused
+		switch {
+		case refused*overloadedShare <= len(outcomes):
+			return buffer.Clean
+		case refused < len(outcomes) && c.small(b):
+			return buffer.Neutral // two of the three that were left: no share to go by
 		}
-		return buffer.Clean
+		return buffer.Refused
 	case errors.As(err, &re) && crowded(re):
 		return buffer.Refused
 	default:
