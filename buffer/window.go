@@ -162,6 +162,8 @@ const (
 	Clean
 	// Refused: the sink had no room (429, 503).
 	Refused
+	// Crowded: the sink took the request, and says that it is close to its limit.
+	Crowded
 )
 
 // Done gives a place back. took is how long the answer took, 0 when it is not
@@ -188,6 +190,8 @@ func (w *Window) Done(s Slot, a Answer, took time.Duration) {
 			w.patience = 1
 			w.set(w.limit - max(w.limit/3, 1))
 		}
+	case Crowded:
+		w.relax()
 	case Clean:
 		w.here.add(false)
 		w.clean++
@@ -217,9 +221,7 @@ func (w *Window) round() {
 		}
 		w.took, w.timed = 0, 0
 		if slow && w.limit > w.min {
-			w.climbing = false
-			w.patience = 1
-			w.set(w.limit - max(w.limit/4, 1))
+			w.relax()
 			return
 		}
 	}
@@ -242,6 +244,13 @@ func (w *Window) round() {
 		w.set(w.limit + 1)
 	}
 	w.good = good
+}
+
+// relax asks for a quarter less.
+func (w *Window) relax() {
+	w.climbing = false
+	w.patience = 1
+	w.set(w.limit - max(w.limit/4, 1))
 }
 
 func (w *Window) set(limit int) {

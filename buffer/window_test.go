@@ -215,3 +215,12 @@ func TestBackgroundThatEndedIsForgotten(t *testing.T) {
 		t.Error("six refusals in a row pass for a background that is long gone")
 	}
 }
+
+func TestCrowdedSinkIsAskedForLessOnceARound(t *testing.T) {
+	w := NewWindow(1, 16)
+	limits(w, 9, Clean, time.Second) // 16, and confirmed
+	round(w, Crowded, 0)
+	if w.Limit() != 12 || w.InFlight() != 0 {
+		t.Errorf("limit %d after sixteen answers of one round that say crowded, want one cut by a quarter to 12", w.Limit())
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"reflect"
 	"regexp"
 	"regexp/syntax"
 	"slices"
@@ -181,12 +182,44 @@ func (c *checker) connector(path string, n *Connector) {
 
 		rule{"dead_letter.topic", dl.Topic != "" && dl.File != "", "and dead_letter.file cannot both be set"},
 		rule{"dead_letter.topic", dl.Topic != "" && !legalTopic(dl.Topic), topicRule},
-		rule{"sink", n.Sink.Elasticsearch == nil, "exactly one is needed: elasticsearch"},
 	)
 	c.oneOf(path+".decode.format", n.Decode.Format, "json", "raw")
 	c.oneOf(path+".dead_letter.reasons", dl.Reasons, "type", "full")
-	if n.Sink.Elasticsearch != nil {
-		c.elasticsearch(path+".sink.elasticsearch", n.Sink.Elasticsearch)
+	c.sink(path+".sink", &n.Sink)
+}
+
+func (c *checker) sink(path string, s *Sink) {
+	var known, given []string
+	v := reflect.ValueOf(*s)
+	for _, f := range fields(v.Type()) {
+		known = append(known, f.key)
+		if !v.Field(f.index).IsNil() {
+			given = append(given, f.key)
+		}
+	}
+	switch {
+	case len(given) == 0:
+		c.fault(path, "exactly one is needed: %s", strings.Join(known, ", "))
+	case len(given) > 1:
+		c.fault(path, "holds %s: exactly one is needed; another connector can send the same topics to another sink", strings.Join(given, " and "))
+	}
+	if s.Elasticsearch != nil {
+		c.elasticsearch(path+".elasticsearch", s.Elasticsearch)
+	}
+	if s.SplunkHEC != nil {
+		c.splunkHEC(path+".splunk_hec", s.SplunkHEC)
+	}
+	if s.HTTP != nil {
+		c.http(path+".http", s.HTTP)
+	}
+	if s.Syslog != nil {
+		c.syslog(path+".syslog", s.Syslog)
+	}
+	if s.File != nil {
+		c.file(path+".file", s.File)
+	}
+	if s.Kafka != nil {
+		c.kafkaSink(path+".kafka", s.Kafka)
 	}
 }
 

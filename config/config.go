@@ -54,7 +54,7 @@ type Kafka struct {
 
 // TLS says how a server is verified and how we identify to it.
 type TLS struct {
-	// Speak TLS to the brokers. For a sink this key changes nothing: its URL says
+	// Speak TLS. For an HTTP sink this key changes nothing: its URL says
 	// http or https.
 	Enabled bool `mapstructure:"enabled"`
 	// File of PEM certificates that the server's certificate must descend from.
@@ -232,58 +232,18 @@ type DeadLetter struct {
 
 // Sink holds exactly one destination.
 type Sink struct {
-	// Elasticsearch 8 or 9, through its bulk API.
+	// Elasticsearch 8 or 9, or OpenSearch, through the bulk API.
 	Elasticsearch *Elasticsearch `mapstructure:"elasticsearch"`
-}
-
-// Elasticsearch is the elasticsearch sink.
-type Elasticsearch struct {
-	// Nodes, at least one: http or https, without user and password. A node that
-	// does not answer is left alone for a while.
-	URLs []string `mapstructure:"urls" is:"needed"`
-	// elasticsearch. opensearch is reserved and not built yet.
-	Flavor string `mapstructure:"flavor"`
-	// Index to write to; this or data_stream. It may hold {topic}, {partition},
-	// {time:2006.01.02} (the record's timestamp in UTC, in Go's layout, so that a
-	// record sent twice meets its own index) and {field.path} of the event. What
-	// they come to is written in lower case.
-	Index string `mapstructure:"index"`
-	// Data stream to write to; this or index, with the same placeholders. op must
-	// be create.
-	DataStream string `mapstructure:"data_stream"`
-	// create: a record that is there already is left alone. index: it is
-	// overwritten.
-	Op string `mapstructure:"op"`
-	// The document's id. offset: made of cluster, topic, partition and offset, so
-	// that sending twice is harmless. key: the record's key. {field.path}: a field
-	// of the event. none: Elasticsearch makes one, and what is sent twice is there
-	// twice.
-	ID string `mapstructure:"id"`
-	// Ingest pipeline to run. Empty: the index's own.
-	Pipeline string `mapstructure:"pipeline"`
-	// Add kafka.topic, kafka.partition, kafka.offset and kafka.timestamp to each
-	// event.
-	Coordinates bool `mapstructure:"coordinates"`
-	// none or gzip, for requests. gzip costs CPU time here and saves network.
-	Compression string `mapstructure:"compression"`
-	// Login: an API key, or a user and a password, or nothing. Needs https,
-	// except to loopback.
-	Auth Auth `mapstructure:"auth"`
-	// How an https node is verified.
-	TLS TLS `mapstructure:"tls"`
-	// Limit of one request, from sending to the whole answer, 1s to 10m. After
-	// it nothing is known, and the batch is sent again.
-	Timeout time.Duration `mapstructure:"timeout"`
-}
-
-// Auth is how we log in to an HTTP sink: an API key, or a user and a password.
-type Auth struct {
-	// API key in its encoded form.
-	APIKey Secret `mapstructure:"api_key"`
-	// User; together with password.
-	Username string `mapstructure:"username"`
-	// Password of the user.
-	Password Secret `mapstructure:"password"`
+	// Splunk, or what speaks its HTTP Event Collector (CrowdStrike LogScale).
+	SplunkHEC *SplunkHEC `mapstructure:"splunk_hec"`
+	// Any intake of JSON over HTTP.
+	HTTP *HTTP `mapstructure:"http"`
+	// Syslog (RFC 5424) over TCP or TLS.
+	Syslog *Syslog `mapstructure:"syslog"`
+	// An archive in a folder of this machine.
+	File *File `mapstructure:"file"`
+	// A topic of this cluster or of another one.
+	Kafka *KafkaSink `mapstructure:"kafka"`
 }
 
 // RebalanceTimeout is how long Kafka waits for a member to give back its
@@ -316,14 +276,9 @@ func DefaultConnector() Connector {
 	}
 }
 
-// DefaultElasticsearch is an Elasticsearch sink with every default.
-func DefaultElasticsearch() Elasticsearch {
-	return Elasticsearch{
-		Flavor:      "elasticsearch",
-		Op:          "create",
-		ID:          "offset",
-		Coordinates: true,
-		Compression: "none",
-		Timeout:     60 * time.Second,
-	}
+// DefaultSink has every kind of sink with its defaults; a connector has one of
+// them.
+func DefaultSink() Sink {
+	es, hec, http, syslog, file, kafka := DefaultElasticsearch(), DefaultSplunkHEC(), DefaultHTTP(), DefaultSyslog(), DefaultFile(), DefaultKafkaSink()
+	return Sink{Elasticsearch: &es, SplunkHEC: &hec, HTTP: &http, Syslog: &syslog, File: &file, Kafka: &kafka}
 }

@@ -21,8 +21,8 @@ type Key struct {
 // Keys is every key of weir.yaml, in the order of the types.
 func Keys() []Key {
 	all := Default()
-	sink, connector := DefaultElasticsearch(), DefaultConnector()
-	connector.Sink.Elasticsearch = &sink
+	connector := DefaultConnector()
+	connector.Sink = DefaultSink()
 	all.Connectors = []Connector{connector}
 
 	var keys []Key
@@ -32,9 +32,13 @@ func Keys() []Key {
 			v := reflect.Indirect(v.Field(f.index))
 			k := Key{Path: join(prefix, f.key), Needed: f.is == "needed", Struct: f.owner, Field: f.name}
 			switch {
-			case v.Type() == reflect.TypeFor[[]Connector]():
+			case v.Kind() == reflect.Slice && isSection(v.Type().Elem()):
+				k.Path += "[]"
 				keys = append(keys, k)
-				walk(v.Index(0), k.Path+"[]")
+				if v.Len() == 0 {
+					v = reflect.MakeSlice(v.Type(), 1, 1)
+				}
+				walk(v.Index(0), k.Path)
 			case isSection(v.Type()):
 				keys = append(keys, k)
 				walk(v, k.Path)

@@ -97,10 +97,8 @@ func layers(file, env map[string]any) (*Config, error) {
 	items, _ := file["connectors"].([]any)
 	for _, item := range items {
 		c := DefaultConnector()
-		if sink, _ := item.(map[string]any)["sink"].(map[string]any); sink["elasticsearch"] != nil {
-			es := DefaultElasticsearch()
-			c.Sink.Elasticsearch = &es
-		}
+		sink, _ := item.(map[string]any)["sink"].(map[string]any)
+		c.Sink = named(sink)
 		cfg.Connectors = append(cfg.Connectors, c)
 	}
 	err := v.UnmarshalExact(&cfg, func(dc *mapstructure.DecoderConfig) {
@@ -116,6 +114,19 @@ func layers(file, env map[string]any) (*Config, error) {
 		}
 	}
 	return &cfg, nil
+}
+
+// named has the kinds of sinks that the file names, with their defaults.
+func named(file map[string]any) Sink {
+	var some Sink
+	all := DefaultSink()
+	from, to := reflect.ValueOf(&all).Elem(), reflect.ValueOf(&some).Elem()
+	for _, f := range fields(from.Type()) {
+		if file[f.key] != nil {
+			to.Field(f.index).Set(from.Field(f.index))
+		}
+	}
+	return some
 }
 
 // serviceVariable is what Kubernetes sets in every pod for a service whose name

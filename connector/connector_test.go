@@ -242,7 +242,7 @@ type shortSink struct {
 	on atomic.Bool
 }
 
-func (s *shortSink) Deliver(ctx context.Context, b *buffer.Batch, answered func()) ([]sinks.Outcome, error) {
+func (s *shortSink) Deliver(ctx context.Context, b *buffer.Batch, answered func(sinks.Note)) ([]sinks.Outcome, error) {
 	out, err := s.w.Deliver(ctx, b, answered)
 	if err == nil && s.on.Load() {
 		out = out[1:]
@@ -450,7 +450,7 @@ func TestWindowFindsTheCapacity(t *testing.T) {
 		capacity, serving := 4, 0
 		var requests, refused int
 		var busy time.Duration
-		sink := sinkFunc(func(ctx context.Context, b *buffer.Batch) ([]sinks.Outcome, error) {
+		sink := sinkFunc(func(ctx context.Context, b *buffer.Batch, _ func(sinks.Note)) ([]sinks.Outcome, error) {
 			w.mu.Lock()
 			requests++
 			if serving == capacity {
@@ -497,10 +497,10 @@ func TestWindowFindsTheCapacity(t *testing.T) {
 	})
 }
 
-type sinkFunc func(context.Context, *buffer.Batch) ([]sinks.Outcome, error)
+type sinkFunc func(context.Context, *buffer.Batch, func(sinks.Note)) ([]sinks.Outcome, error)
 
-func (f sinkFunc) Deliver(ctx context.Context, b *buffer.Batch, _ func()) ([]sinks.Outcome, error) {
-	return f(ctx, b)
+func (f sinkFunc) Deliver(ctx context.Context, b *buffer.Batch, answered func(sinks.Note)) ([]sinks.Outcome, error) {
+	return f(ctx, b, answered)
 }
 
 // Acknowledgements that come a minute after the answer hold memory, but no place
@@ -594,7 +594,7 @@ func TestRefusalsOfABusySinkAreNoOutage(t *testing.T) {
 		serving := 0
 		opt := w.options()
 		opt.InFlightMin, opt.InFlightMax = 8, 8
-		opt.Sink = sinkFunc(func(ctx context.Context, b *buffer.Batch) ([]sinks.Outcome, error) {
+		opt.Sink = sinkFunc(func(ctx context.Context, b *buffer.Batch, _ func(sinks.Note)) ([]sinks.Outcome, error) {
 			w.mu.Lock()
 			if serving == 4 {
 				w.mu.Unlock()
@@ -652,4 +652,60 @@ func TestFewRefusedRecordsDoNotShrinkTheWindow(t *testing.T) {
 		w.complete()
 		stop()
 	})
+}
+
+// A sink that took everything and says that it is close to its limit, before its
+// acknowledgement or with it, is asked for less, and nothing is sent twice.
+func TestCrowdedSinkIsAskedForLess(t *testing.T) {
+	for _, late := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 1)
+			for p := range int32(4) {
+				w.write(p, 10000, 0)
+			}
+			opt := w.options()
+			opt.Budget = buffer.NewBudget(16 << 20)
+			most, sent := 0, map[key]int{}
+			opt.Sink = sinkFunc(func(ctx context.Context, b *buffer.Batch, answered func(sinks.Note)) ([]sinks.Outcome, error) {
+				if err := sleep(ctx, 10*time.Millisecond); err != nil {
+					return nil, err
+				}
+				w.mu.Lock()
+				note := sinks.Plain
+				if len(sent) > 20000 {
+					note = sinks.Crowded
+				}
+				out := make([]sinks.Outcome, len(b.Records))
+				for i, r := range b.Records {
+					sent[key{r.Partition, r.Offset}]++
+					w.stored[key{r.Partition, r.Offset}]++
+					out[i] = sinks.Outcome{Verdict: sinks.Ack}
+					if !late {
+						out[i].Note = note
+					}
+				}
+				w.mu.Unlock()
+				if late {
+					answered(note)
+				}
+				return out, nil
+			})
+			c := New(opt)
+			stop := w.live(c)
+			for range 1000 {
+				pass(10 * time.Millisecond)
+				most = max(most, c.Stats().Window)
+			}
+			if s := c.Stats(); most != s.WindowMax || s.Window != 1 {
+				t.Errorf("window of at most %d, then %d, at a sink that is crowded from the middle on; want %d, then 1", most, s.Window, s.WindowMax)
+			}
+			w.complete()
+			for k, n := range sent {
+				if n > 1 {
+					t.Errorf("record %v was sent %d times", k, n)
+				}
+			}
+			stop()
+		})
+	}
 }

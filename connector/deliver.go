@@ -47,10 +47,14 @@ func (c *Connector) deliver(b *batch, slot buffer.Slot) {
 		c.window.Done(slot, a, took)
 	}
 
-	outcomes, err := c.opt.Sink.Deliver(c.hard, &b.Batch, func() {
+	outcomes, err := c.opt.Sink.Deliver(c.hard, &b.Batch, func(n sinks.Note) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		leave(buffer.Clean)
+		if n == sinks.Crowded {
+			leave(buffer.Crowded)
+		} else {
+			leave(buffer.Clean)
+		}
 		c.pump()
 	})
 	if err == nil && len(outcomes) != len(b.Records) {
@@ -80,13 +84,18 @@ func (c *Connector) verdictOn(b *batch, outcomes []sinks.Outcome, err error) buf
 	var re *sinks.RequestError
 	switch {
 	case err == nil:
-		refused := 0
+		refused, crowded := 0, false
 		for i := range outcomes {
-			if outcomes[i].Note == sinks.Overloaded {
+			switch outcomes[i].Note {
+			case sinks.Overloaded:
 				refused++
+			case sinks.Crowded:
+				crowded = true
 			}
 		}
 		switch {
+		case refused == 0 && crowded:
+			return buffer.Crowded
 		case refused*overloadedShare <= len(outcomes):
 			return buffer.Clean
 		case refused < len(outcomes) && c.small(b):
@@ -261,7 +270,7 @@ func (c *Connector) mail(b *batch) {
 	for i, r := range b.Records {
 		letters.Add(c.letter(r, b.reasons[i], now))
 	}
-	outcomes, err := c.opt.DeadLetter.Deliver(c.hard, &letters, func() {})
+	outcomes, err := c.opt.DeadLetter.Deliver(c.hard, &letters, func(sinks.Note) {})
 	if err == nil && len(outcomes) != len(b.Records) {
 		err = fmt.Errorf("%d outcomes for %d records: none of them is believed", len(outcomes), len(b.Records))
 	}

@@ -162,7 +162,7 @@ func (s *source) Commit(next int64) {
 }
 
 // Deliver implements sinks.Sink for the SIEM.
-func (w *world) Deliver(ctx context.Context, b *buffer.Batch, answered func()) ([]sinks.Outcome, error) {
+func (w *world) Deliver(ctx context.Context, b *buffer.Batch, answered func(sinks.Note)) ([]sinks.Outcome, error) {
 	w.mu.Lock()
 	w.inFlight++
 	w.most = max(w.most, w.inFlight)
@@ -213,7 +213,7 @@ func (w *world) Deliver(ctx context.Context, b *buffer.Batch, answered func()) (
 		return nil, err
 	}
 	if late > 0 {
-		answered()
+		answered(sinks.Plain)
 		if err := sleep(ctx, late); err != nil {
 			return nil, err
 		}
@@ -233,7 +233,7 @@ func sleep(ctx context.Context, d time.Duration) error {
 // morgue is the world's dead-letter sink.
 type morgue struct{ w *world }
 
-func (m morgue) Deliver(ctx context.Context, b *buffer.Batch, _ func()) ([]sinks.Outcome, error) {
+func (m morgue) Deliver(ctx context.Context, b *buffer.Batch, _ func(sinks.Note)) ([]sinks.Outcome, error) {
 	if err := sleep(ctx, 3*time.Millisecond); err != nil {
 		return nil, err
 	}

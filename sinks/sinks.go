@@ -63,6 +63,9 @@ const (
 	Misconfigured
 	// Overloaded: a Retry because the destination had no room (429).
 	Overloaded
+	// Crowded: an Ack, but the destination says that it is close to its limit
+	// (HEC codes 24 and 25): the connector asks for less at a time.
+	Crowded
 )
 
 // Sink makes one attempt to deliver a batch.
@@ -73,14 +76,14 @@ const (
 // more outcomes than records) settles nothing.
 //
 // A sink whose acknowledgement comes later than its answer (HEC indexer
-// acknowledgement) calls answered once when the answer is in and goes on to
-// wait: from then on the batch holds its bytes but no place in the window. Other
-// sinks need not call it.
+// acknowledgement) calls answered once when the answer is in, with Plain or
+// Crowded, and goes on to wait: from then on the batch holds its bytes but no
+// place in the window. Other sinks need not call it.
 //
 // Deliver returns soon after ctx is done, keeps no reference to a record after
 // it returned (its HTTP client included), and is safe for concurrent use.
 type Sink interface {
-	Deliver(ctx context.Context, b *buffer.Batch, answered func()) ([]Outcome, error)
+	Deliver(ctx context.Context, b *buffer.Batch, answered func(Note)) ([]Outcome, error)
 }
 
 // RequestError says why an attempt failed as a whole. It rejects no record.
@@ -131,4 +134,26 @@ const (
 	GradeC Grade = "C"
 	// GradeD: no acknowledgement at all.
 	GradeD Grade = "D"
+)
+
+// Finding is one thing that was looked at before anything is sent.
+type Finding struct {
+	// What was looked at, in a few words.
+	What string
+	// State says how it is.
+	State State
+	// Detail says what was found, or what is wrong and what to do.
+	Detail string
+}
+
+// State of a Finding.
+type State uint8
+
+const (
+	// Bad: records cannot be delivered as it is. The zero State.
+	Bad State = iota
+	// Doubtful: it will work, but somebody should look.
+	Doubtful
+	// Good: as it should be.
+	Good
 )

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"regexp"
 	"time"
 
@@ -14,6 +12,7 @@ import (
 
 	"weir/config"
 	"weir/connector/kafka"
+	"weir/sinks"
 )
 
 func checkCommand() *cobra.Command {
@@ -55,9 +54,13 @@ func checkCommand() *cobra.Command {
 // checkOnline asks everything that cfg names and prints what it finds.
 func checkOnline(ctx context.Context, cfg *config.Config, out io.Writer) error {
 	bad := 0
-	say := func(ok bool, what, detail string) {
+	say := func(state sinks.State, what, detail string) {
 		mark := "ok  "
-		if !ok {
+		switch state {
+		case sinks.Good:
+		case sinks.Doubtful:
+			mark = "warn"
+		default:
 			mark = "FAIL"
 			bad++
 		}
@@ -76,31 +79,24 @@ func checkOnline(ctx context.Context, cfg *config.Config, out io.Writer) error {
 			}
 		}
 		for _, f := range kafka.Check(ctx, options, s) {
-			say(f.OK, f.What, f.Detail)
+			state := sinks.Bad
+			if f.OK {
+				state = sinks.Good
+			}
+			say(state, f.What, f.Detail)
 		}
 		switch {
 		case c.DeadLetter.File != "":
-			say(true, "dead letters", "file "+c.DeadLetter.File)
+			say(sinks.Good, "dead letters", "file "+c.DeadLetter.File)
 		case c.DeadLetter.Topic == "":
 			fmt.Fprintln(out, "  note  dead letters: none configured: a rejected record will stop its partition")
 		}
-		sink, err := newElastic(c, nil)
+		sink, err := newDestination(cfg, c, slog.New(slog.DiscardHandler), nil)
 		if err != nil {
 			return err
 		}
-		info, err := sink.Ping(ctx)
-		if err != nil {
-			say(false, "sink elasticsearch", err.Error())
-		} else {
-			say(true, "sink elasticsearch", fmt.Sprintf("version %s, cluster %s, node %s", info.Version, info.Cluster, info.Node))
-			switch warning, err := sink.CheckTemplate(ctx); {
-			case err != nil:
-				say(false, "index template", err.Error())
-			case warning != "":
-				fmt.Fprintln(out, "  warn  index template: "+cleanLine(warning))
-			default:
-				say(true, "index template", "weir's mapping is in force")
-			}
+		for _, f := range sink.Check(ctx) {
+			say(f.State, f.What, f.Detail)
 		}
 		grade, why := sink.Grade()
 		fmt.Fprintf(out, "  grade %s: %s\n", grade, why)
@@ -110,22 +106,4 @@ func checkOnline(ctx context.Context, cfg *config.Config, out io.Writer) error {
 		return fmt.Errorf("%d of the checks failed", bad)
 	}
 	return nil
-}
-
-// get performs one GET with a bounded answer.
-func get(ctx context.Context, url string) (status int, body string, err error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
-	if err != nil {
-		return 0, "", usageError{err}
-	}
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return 0, "", err
-	}
-	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, "", err
-	}
-	return res.StatusCode, string(b), nil
 }

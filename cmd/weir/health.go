@@ -18,7 +18,7 @@ const (
 	// that is trouble. A slow sink that settles now and then is slow, not stuck.
 	stuckAfter = time.Minute
 	// grace is how long something may go wrong with the brokers, as it does at
-	// every change of a leader, before that is trouble.
+	// every change of a leader, before that is trouble for who has joined the group.
 	grace = 10 * time.Second
 )
 
@@ -40,7 +40,7 @@ func (b *bridge) troubles(now time.Time) []trouble {
 		}
 		g := l.group.Status()
 		for _, f := range g.Faults {
-			if now.Sub(f.Since) > grace {
+			if g.State != kafka.StateJoined || now.Sub(f.Since) > grace {
 				add("kafka "+f.What, "kafka, %s since %s: %v", f.What, ago(now, f.Since), f.Err)
 			}
 		}

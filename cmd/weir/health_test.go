@@ -1,12 +1,18 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"weir/config"
 	"weir/connector"
 )
 
@@ -50,5 +56,48 @@ func TestPartitionsThatStandStillForOneReasonAreOneLine(t *testing.T) {
 	got := lanes(now, s)
 	if len(got) != 2 || !strings.Contains(strings.Join(got, "\n"), "t/0 (and 47 more partitions) stands still at offset 0 since 1m0s: the dead-letter") {
 		t.Errorf("%q", got)
+	}
+}
+
+// Who has not joined is not ready, and the reason is not kept back for the time
+// that a change of a leader may take.
+func TestWhyTheGroupIsNotJoinedIsToldAtOnce(t *testing.T) {
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1), kfake.SeedTopics(1, "a"), kfake.EnableSASL(), kfake.EnableACLs(),
+		kfake.User("SCRAM-SHA-256", "weir", "secret", kfake.ACL{
+			Resource: kmsg.ACLResourceTypeTopic, Name: "a", Pattern: kmsg.ACLResourcePatternTypeLiteral, Operation: kmsg.ACLOperationRead, Allow: true,
+		}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fake.Close()
+	cfg := config.Default()
+	cfg.Kafka.Brokers = fake.ListenAddrs()
+	cfg.Kafka.SASL = config.SASL{Mechanism: "SCRAM-SHA-256", Username: "weir", Password: config.NewSecret("secret")}
+	c, e := config.DefaultConnector(), config.DefaultElasticsearch()
+	c.Name, c.Group, c.Topics = "idle", "weir.idle", []string{"a"}
+	e.URLs, e.Index = []string{"http://127.0.0.1:1"}, "a"
+	c.Sink.Elasticsearch = &e
+	cfg.Connectors = []config.Connector{c}
+	b, err := newBridge(&cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.close()
+	began := time.Now()
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- b.run(ctx) }()
+	const want = `user "weir" lacks the READ right on the consumer group`
+	var got []trouble
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(fmt.Sprint(got), want); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Errorf("not told within a minute: %v", got)
+			break
+		}
+		got = b.troubles(began) // no time has passed
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
 	}
 }

@@ -222,7 +222,7 @@ func TestReasonsOfDeadLettersAreClean(t *testing.T) {
 // mailbox takes every dead letter.
 type mailbox struct{ got []buffer.Record }
 
-func (m *mailbox) Deliver(_ context.Context, b *buffer.Batch, _ func()) ([]sinks.Outcome, error) {
+func (m *mailbox) Deliver(_ context.Context, b *buffer.Batch, _ func(sinks.Note)) ([]sinks.Outcome, error) {
 	out := make([]sinks.Outcome, len(b.Records))
 	for i, r := range b.Records {
 		c := *r

@@ -50,6 +50,29 @@ func initCommand() *cobra.Command {
 }
 
 func initConnector(ctx context.Context, cmd *cobra.Command, c config.Connector, options kafka.Options, trail *auditLog, print bool) error {
+	if c.Sink.Elasticsearch != nil {
+		if err := initTemplate(ctx, cmd, c, trail, print); err != nil {
+			return err
+		}
+	}
+	if c.DeadLetter.Topic == "" {
+		return nil
+	}
+	out := cmd.OutOrStdout()
+	if print {
+		fmt.Fprintf(out, "# Kafka topic %s, %d partitions, the brokers' default replication\n", c.DeadLetter.Topic, kafka.DeadLetterPartitions)
+		return nil
+	}
+	_, err := kafka.EnsureTopic(ctx, options, c.DeadLetter.Topic, kafka.DeadLetterPartitions, kafka.DeadLetterReplication)
+	if err := errors.Join(err, trail.note("make topic unless it exists", c.DeadLetter.Topic, err)); err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "%s: dead-letter topic %s is in place\n", c.Name, c.DeadLetter.Topic)
+	return nil
+}
+
+// initTemplate installs the index template of an elasticsearch sink.
+func initTemplate(ctx context.Context, cmd *cobra.Command, c config.Connector, trail *auditLog, print bool) error {
 	out := cmd.OutOrStdout()
 	e := c.Sink.Elasticsearch
 	target := e.Index
@@ -63,9 +86,6 @@ func initConnector(ctx context.Context, cmd *cobra.Command, c config.Connector, 
 	}
 	if print {
 		fmt.Fprintf(out, "PUT _index_template/%s\n%s\n", name, body)
-		if c.DeadLetter.Topic != "" {
-			fmt.Fprintf(out, "# Kafka topic %s, %d partitions, the brokers' default replication\n", c.DeadLetter.Topic, kafka.DeadLetterPartitions)
-		}
 		return nil
 	}
 	sink, err := newElastic(c, nil)
@@ -78,13 +98,5 @@ func initConnector(ctx context.Context, cmd *cobra.Command, c config.Connector, 
 		return err
 	}
 	fmt.Fprintf(out, "%s: index template for %s is in place\n", c.Name, pattern)
-	if c.DeadLetter.Topic == "" {
-		return nil
-	}
-	err = kafka.EnsureTopic(ctx, options, c.DeadLetter.Topic, kafka.DeadLetterPartitions, kafka.DeadLetterReplication)
-	if err := errors.Join(err, trail.note("make topic unless it exists", c.DeadLetter.Topic, err)); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "%s: dead-letter topic %s is in place\n", c.Name, c.DeadLetter.Topic)
 	return nil
 }

@@ -2,14 +2,12 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
 	"os/signal"
 	"runtime/debug"
 	"syscall"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -57,6 +55,7 @@ func runBridge(ctx context.Context, path string, errs io.Writer) error {
 		return err
 	}
 	defer b.close()
+	b.topics.keepAccount(cfg.Log, path, errs)
 	a, err := newAdmin(cfg, b, newRegistry(b), log)
 	if err != nil {
 		return err
@@ -68,7 +67,8 @@ func runBridge(ctx context.Context, path string, errs io.Writer) error {
 		log.Warn("the configuration allows this", "what", w)
 	}
 	for i, l := range b.links {
-		log.Info("connector", "name", l.name, "group", cfg.Connectors[i].Group, "grade", l.grade)
+		grade, why := l.sink.Grade()
+		log.Info("connector", "name", l.name, "group", cfg.Connectors[i].Group, "grade", grade, "since", why)
 	}
 
 	ctx, stop := context.WithCancel(ctx)
@@ -139,26 +139,4 @@ func prepareProcess(cfg *config.Config, log *slog.Logger) {
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(int64(cfg.Memory) + runtimeMemory)
 	}
-}
-
-func healthCommand() *cobra.Command {
-	cmd := &cobra.Command{
-		Use:   "health",
-		Short: "Ask a running weir whether it is well (for container health checks)",
-	}
-	url := cmd.Flags().String("url", "http://127.0.0.1:9600/livez", "what to ask; /readyz says whether everything is delivered")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		ctx, cancel := context.WithTimeout(cmd.Context(), 5*time.Second)
-		defer cancel()
-		status, body, err := get(ctx, *url)
-		if err != nil {
-			return err
-		}
-		_, _ = fmt.Fprint(cmd.OutOrStdout(), clean(body))
-		if status != 200 {
-			return fmt.Errorf("%s answered %d", *url, status)
-		}
-		return nil
-	}
-	return cmd
 }

@@ -10,10 +10,12 @@ import (
 
 // connectorStatus is one connector in /status.
 type connectorStatus struct {
-	Name     string      `json:"name"`
-	Grade    sinks.Grade `json:"grade"`
-	Ready    bool        `json:"ready"`
-	Troubles []string    `json:"troubles,omitempty"` // why it is not ready
+	Name  string      `json:"name"`
+	Grade sinks.Grade `json:"grade"`
+	// GradeReason says why it is that grade.
+	GradeReason string   `json:"grade_reason"`
+	Ready       bool     `json:"ready"`
+	Troubles    []string `json:"troubles,omitempty"` // why it is not ready
 
 	Group struct {
 		State      string `json:"state"`
@@ -67,7 +69,8 @@ func (b *bridge) status() []connectorStatus {
 	out := make([]connectorStatus, len(b.links))
 	for i, l := range b.links {
 		s, g, o := l.connector.Stats(), l.group.Status(), &out[i]
-		o.Name, o.Grade, o.Troubles = l.name, l.grade, troubles[l.name]
+		o.Name, o.Troubles = l.name, troubles[l.name]
+		o.Grade, o.GradeReason = l.sink.Grade()
 		o.Ready = len(o.Troubles) == 0
 		o.Group.State = string(g.State)
 		o.Group.Partitions, o.Group.Rebalances = len(g.Partitions), g.Rebalances

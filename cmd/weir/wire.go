@@ -4,14 +4,12 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
 	"regexp"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -21,22 +19,21 @@ import (
 	"weir/connector/kafka"
 	"weir/connector/transform"
 	"weir/sinks"
-	"weir/sinks/elastic"
 	"weir/sinks/file"
 )
 
-// bridge is every connector of a configuration. This file is the only place
-// that knows which sinks there are.
+// bridge is every connector of a configuration.
 type bridge struct {
 	links    []*link
 	requests *prometheus.HistogramVec
+	topics   topicMaker
 	log      *slog.Logger
 }
 
 // link is one connector with its group and its ends.
 type link struct {
 	name      string
-	grade     sinks.Grade
+	sink      destination
 	connector *connector.Connector
 	group     *kafka.Group
 	close     []func() // what to close once all has ended
@@ -57,7 +54,7 @@ func newBridge(cfg *config.Config, log *slog.Logger) (*bridge, error) {
 	// take: one that is stuck holds its part and no more.
 	share := int64(cfg.Memory) / int64(len(cfg.Connectors))
 	for _, c := range cfg.Connectors {
-		l, err := b.newLink(c, options, share)
+		l, err := b.newLink(cfg, c, options, share)
 		if err != nil {
 			b.close()
 			return nil, fmt.Errorf("connector %s: %w", c.Name, err)
@@ -67,7 +64,7 @@ func newBridge(cfg *config.Config, log *slog.Logger) (*bridge, error) {
 	return b, nil
 }
 
-func (b *bridge) newLink(c config.Connector, options kafka.Options, share int64) (*link, error) {
+func (b *bridge) newLink(cfg *config.Config, c config.Connector, options kafka.Options, share int64) (*link, error) {
 	log := b.log.With("connector", c.Name)
 	options.Logger = log
 	l := &link{name: c.Name}
@@ -78,14 +75,14 @@ func (b *bridge) newLink(c config.Connector, options kafka.Options, share int64)
 		return nil, err
 	}
 
-	sink, err := newElastic(c, observer(b.requests, c.Name))
+	sink, err := newDestination(cfg, c, log, observer(b.requests, c.Name))
 	if err != nil {
 		return fail(err)
 	}
+	l.sink = sink
 	l.close = append(l.close, sink.Close)
-	l.grade, _ = sink.Grade()
 
-	dead, closeDead, err := newDeadLetter(c.DeadLetter, options, log)
+	dead, closeDead, err := b.newDeadLetter(c.DeadLetter, options, log)
 	if err != nil {
 		return fail(err)
 	}
@@ -167,35 +164,12 @@ func (b *bridge) close() {
 	}
 }
 
-// newElastic makes the sink of c.
-func newElastic(c config.Connector, observe func(int, time.Duration)) (*elastic.Sink, error) {
-	e := c.Sink.Elasticsearch
-	t, err := tlsConfig(e.TLS)
-	if err != nil {
-		return nil, err
-	}
-	return elastic.New(elastic.Config{
-		URLs:           e.URLs,
-		Index:          e.Index,
-		DataStream:     e.DataStream,
-		Op:             e.Op,
-		ID:             e.ID,
-		Pipeline:       e.Pipeline,
-		Coordinates:    e.Coordinates,
-		Compression:    e.Compression,
-		Authorization:  authorization(e.Auth),
-		TLS:            t,
-		Timeout:        e.Timeout,
-		IncludeReasons: c.DeadLetter.Reasons == "full",
-		Observe:        observe,
-	})
-}
-
 // newDeadLetter makes the dead-letter destination, nil if there is none.
-func newDeadLetter(d config.DeadLetter, options kafka.Options, log *slog.Logger) (sinks.Sink, func(), error) {
+func (b *bridge) newDeadLetter(d config.DeadLetter, options kafka.Options, log *slog.Logger) (sinks.Sink, func(), error) {
 	switch {
 	case d.Topic != "":
 		s := kafka.NewSink(options, d.Topic)
+		s.Make = b.topics.make
 		return s, func() { _ = s.Close() }, nil
 	case d.File != "":
 		s, err := file.New(d.File, log)
@@ -266,23 +240,4 @@ func tlsConfig(c config.TLS) (*tls.Config, error) {
 		}
 	}
 	return t, nil
-}
-
-// authorization gives the header value that a asks for, nil for none. The
-// secrets are read each time it is called.
-func authorization(a config.Auth) func() (string, error) {
-	switch {
-	case a.APIKey.IsSet():
-		return func() (string, error) {
-			key, err := a.APIKey.Value()
-			return "ApiKey " + key, err
-		}
-	case a.Username != "":
-		return func() (string, error) {
-			password, err := a.Password.Value()
-			return "Basic " + base64.StdEncoding.EncodeToString([]byte(a.Username+":"+password)), err
-		}
-	default:
-		return nil
-	}
 }

@@ -51,9 +51,15 @@ type key struct {
 
 // render is the reference, from the sources of package config in dir.
 func render(dir string) ([]byte, error) {
-	meaning, err := comments(filepath.Join(dir, "config.go"))
+	meaning := map[string]string{}
+	files, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil {
 		return nil, err
+	}
+	for _, file := range files {
+		if err := comments(file, meaning); err != nil {
+			return nil, err
+		}
 	}
 	example, err := os.ReadFile(filepath.Join(dir, "testdata", "weir.yaml"))
 	if err != nil {
@@ -73,9 +79,6 @@ func render(dir string) ([]byte, error) {
 		}
 		if k.Type == "" {
 			s := &section{Path: k.Path, Meaning: text}
-			if k.Path == "connectors" {
-				s.Path += "[]"
-			}
 			at[s.Path] = s
 			sections = append(sections, s)
 			continue
@@ -100,14 +103,13 @@ func render(dir string) ([]byte, error) {
 	return page.Bytes(), err
 }
 
-// comments is the comment on each field of each struct in a Go file, by
+// comments finds the comment on each field of each struct in a Go file, by
 // Type.Field, on one line.
-func comments(file string) (map[string]string, error) {
+func comments(file string, found map[string]string) error {
 	tree, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	found := map[string]string{}
 	ast.Inspect(tree, func(n ast.Node) bool {
 		spec, ok := n.(*ast.TypeSpec)
 		if !ok {
@@ -127,5 +129,5 @@ func comments(file string) (map[string]string, error) {
 		}
 		return false
 	})
-	return found, nil
+	return nil
 }

@@ -19,40 +19,43 @@ import (
 const deadLetterBytes = 64 << 20
 
 // EnsureTopic makes topic unless it is there, and waits until it has leaders.
-// A replication factor of -1 means the brokers' default.
+// A replication factor of -1 means the brokers' default. made: it was not there,
+// and is now, whatever err says of what came after.
 //
 // Errors: when it may not be made, a text that says which right is missing and
 // how somebody else can make it.
-func EnsureTopic(ctx context.Context, o Options, topic string, partitions int32, replication int16) error {
+func EnsureTopic(ctx context.Context, o Options, topic string, partitions int32, replication int16) (made bool, err error) {
 	m, err := o.Metadata(ctx, topic)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if m.Topics[topic].Err == nil {
-		return nil
+		return false, nil
 	}
 	// A topic that we may not describe might exist: making it tells.
 	err = o.createTopic(ctx, topic, partitions, replication, false)
 	switch {
 	case errors.Is(err, sarama.ErrTopicAlreadyExists):
 	case err != nil:
-		return o.cannotCreate(topic, partitions, err)
+		return false, o.cannotCreate(topic, partitions, err)
+	default:
+		made = true
 	}
 	for {
 		m, err := o.Metadata(ctx, topic)
 		if err != nil {
-			return err
+			return made, err
 		}
 		t := m.Topics[topic]
 		if t.Err == nil && t.Leaderless == 0 {
-			return nil
+			return made, nil
 		}
 		if errors.Is(t.Err, sarama.ErrTopicAuthorizationFailed) {
-			return o.Explain(t.Err) // it is there, and not for us
+			return made, o.Explain(t.Err) // it is there, and not for us
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("kafka: topic %q was made but has no leaders yet: %w", topic, context.Cause(ctx))
+			return made, fmt.Errorf("kafka: topic %q is there but has no leaders yet: %w", topic, context.Cause(ctx))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -86,7 +86,7 @@ func TestEnsureTopicMakesWhatIsMissing(t *testing.T) {
 			var wg sync.WaitGroup
 			for range 4 { // several instances start at the same time
 				wg.Go(func() {
-					if err := EnsureTopic(t.Context(), o, "dlq", 3, -1); err != nil {
+					if _, err := EnsureTopic(t.Context(), o, "dlq", 3, -1); err != nil {
 						t.Error(err)
 					}
 				})
@@ -97,7 +97,7 @@ func TestEnsureTopicMakesWhatIsMissing(t *testing.T) {
 				t.Fatalf("topic %+v", info)
 			}
 			id := info.TopicID
-			if err := EnsureTopic(t.Context(), o, "dlq", 5, -1); err != nil {
+			if _, err := EnsureTopic(t.Context(), o, "dlq", 5, -1); err != nil {
 				t.Fatal(err)
 			}
 			if c.TopicInfo("dlq").TopicID != id || len(c.PartitionInfos("dlq")) != 3 {
@@ -125,7 +125,7 @@ func guarded(t *testing.T, acls ...kfake.ACL) (c *kfake.Cluster, weir, admin Opt
 
 func TestEnsureTopicSaysWhatItIsNotAllowed(t *testing.T) {
 	_, weir, admin := guarded(t, acl(kmsg.ACLResourceTypeTopic, "dlq", kmsg.ACLOperationDescribe))
-	err := EnsureTopic(t.Context(), weir, "dlq", 3, -1)
+	_, err := EnsureTopic(t.Context(), weir, "dlq", 3, -1)
 	if err == nil {
 		t.Fatal("made a topic without a right to")
 	}
@@ -137,10 +137,10 @@ func TestEnsureTopicSaysWhatItIsNotAllowed(t *testing.T) {
 	if !errors.Is(err, sarama.ErrTopicAuthorizationFailed) && !errors.Is(err, sarama.ErrClusterAuthorizationFailed) {
 		t.Errorf("cause %v", err)
 	}
-	if err := EnsureTopic(t.Context(), admin, "dlq", 3, -1); err != nil {
+	if _, err := EnsureTopic(t.Context(), admin, "dlq", 3, -1); err != nil {
 		t.Fatal(err)
 	}
-	if err := EnsureTopic(t.Context(), weir, "dlq", 3, -1); err != nil {
+	if _, err := EnsureTopic(t.Context(), weir, "dlq", 3, -1); err != nil {
 		t.Errorf("once somebody else made it: %v", err)
 	}
 }
@@ -148,7 +148,7 @@ func TestEnsureTopicSaysWhatItIsNotAllowed(t *testing.T) {
 func TestEnsureTopicPassesOnWhatTheBrokerSays(t *testing.T) {
 	c, o := fakeCluster(t)
 	c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.CreateTopics}, Topic: "dlq", Err: kerr.InvalidReplicationFactor})
-	err := EnsureTopic(t.Context(), o, "dlq", 3, 9)
+	_, err := EnsureTopic(t.Context(), o, "dlq", 3, 9)
 	if !errors.Is(err, sarama.ErrInvalidReplicationFactor) || !strings.Contains(err.Error(), "--create") {
 		t.Errorf("error %v", err)
 	}

@@ -33,6 +33,8 @@ type Options struct {
 	TLS      *tls.Config // nil: plaintext
 	SASL     *SASL       // nil: no login
 	Logger   *slog.Logger
+
+	answers *answers // what the client at hand has heard from whom
 }
 
 func (o Options) logger() *slog.Logger {
@@ -237,6 +239,9 @@ func (o Options) onBroker(ctx context.Context, addr string, do func(*sarama.Brok
 	_, err = b.Connected()
 	if err == nil {
 		err = do(b)
+	}
+	if err == nil {
+		o.answers.note(addr)
 	}
 	_ = b.Close() // one that never connected says so once more
 	if ctx.Err() != nil {

@@ -40,6 +40,7 @@ type topicState struct {
 type leadership struct{ broker, epoch int32 }
 
 func newCluster(ctx context.Context, opts Options) *cluster {
+	opts.answers = &answers{}
 	return &cluster{
 		opts:    opts,
 		ctx:     ctx,
@@ -106,6 +107,7 @@ func (c *cluster) ask(ctx context.Context, addr string, question func(*sarama.Br
 			err = question(conn)
 		}
 		if err == nil {
+			c.opts.answers.note(addr)
 			return nil
 		}
 		if e, ok := errors.AsType[sarama.KError](err); ok && e != sarama.ErrSASLAuthenticationFailed {
@@ -278,10 +280,8 @@ func (c *cluster) forget(topic string) {
 	delete(c.topics, topic)
 }
 
-// committed is what group committed last for a partition; offset -1: nothing.
-func (c *cluster) committed(ctx context.Context, group, topic string, partition int32) (offset int64, metadata string, err error) {
-	offset = -1
-	var addr string
+// coordinator is the address of the broker that keeps group.
+func (c *cluster) coordinator(ctx context.Context, group string) (addr string, err error) {
 	err = c.askAny(ctx, func(b *sarama.Broker) error {
 		resp, err := b.FindCoordinator(&sarama.FindCoordinatorRequest{Version: 2, CoordinatorKey: group, CoordinatorType: sarama.CoordinatorGroup})
 		if err != nil {
@@ -294,7 +294,17 @@ func (c *cluster) committed(ctx context.Context, group, topic string, partition 
 		return nil
 	})
 	if err != nil {
-		return 0, "", fmt.Errorf("looking for the coordinator of group %q: %w", group, err)
+		return "", fmt.Errorf("looking for the coordinator of group %q: %w", group, err)
+	}
+	return addr, nil
+}
+
+// committed is what group committed last for a partition; offset -1: nothing.
+func (c *cluster) committed(ctx context.Context, group, topic string, partition int32) (offset int64, metadata string, err error) {
+	offset = -1
+	addr, err := c.coordinator(ctx, group)
+	if err != nil {
+		return 0, "", err
 	}
 	err = c.ask(ctx, addr, func(b *sarama.Broker) error {
 		resp, err := b.FetchOffset(sarama.NewOffsetFetchRequest(sarama.MaxVersion, group, map[string][]int32{topic: {partition}}))

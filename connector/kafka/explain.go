@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 
 	"github.com/IBM/sarama"
@@ -46,7 +47,7 @@ func (o Options) explain(addr string, err error, heard *wire) error {
 	if _, done := errors.AsType[*BrokerError](err); done {
 		return err
 	}
-	return &BrokerError{Addr: addr, Why: o.why(err, heard), Err: err}
+	return &BrokerError{Addr: addr, Why: o.why(addr, err, heard), Err: err}
 }
 
 // IsAuth reports whether err is a refused login: trying again with the same
@@ -55,7 +56,7 @@ func IsAuth(err error) bool {
 	return errors.Is(err, sarama.ErrSASLAuthenticationFailed)
 }
 
-func (o Options) why(err error, heard *wire) string {
+func (o Options) why(addr string, err error, heard *wire) string {
 	user, mechanism := "", ""
 	if o.SASL != nil {
 		user, mechanism = o.SASL.Username, o.SASL.Mechanism
@@ -99,7 +100,7 @@ func (o Options) why(err error, heard *wire) string {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "nothing listens there"
 	case closed(err) && heard != nil:
-		return heard.why(o)
+		return heard.why(o, o.answers.has(addr))
 	case errors.As(err, &network) && network.Timeout(), errors.Is(err, os.ErrDeadlineExceeded):
 		if heard != nil && heard.dialled && heard.bytes == 0 {
 			return "it took the connection but says nothing: does it speak TLS on one side only?"
@@ -131,12 +132,17 @@ type wire struct {
 
 // why explains a connection that the broker closed. A broker that is spoken to
 // in the wrong protocol just hangs up, so what it said until then is all there
-// is to go by.
-func (w *wire) why(o Options) string {
+// is to go by, and whether it ever was of use: one that was is not of another
+// protocol now.
+func (w *wire) why(o Options, worked bool) string {
 	const tlsAlert, tlsHandshake = 0x15, 0x16
 	switch {
 	case !w.dialled:
 		return ""
+	case worked && o.SASL != nil:
+		return "it hung up, though it has answered before: is it being restarted, or was the login changed?"
+	case worked:
+		return "it hung up, though it has answered before: is it being restarted?"
 	case o.TLS != nil && w.first != tlsAlert && w.first != tlsHandshake:
 		return "it hung up at our TLS handshake: it probably speaks plaintext on this port (tls.enabled is on)"
 	case o.TLS == nil && (w.bytes == 0 || w.first == tlsAlert):
@@ -145,6 +151,24 @@ func (w *wire) why(o Options) string {
 		return "it hung up after the first answer: this port probably wants a login (sasl.mechanism is empty)"
 	}
 	return "it hung up while or after we logged in: are the user name and the password right?"
+}
+
+// answers remembers which addresses have answered a question. The zero value
+// and nil know of none.
+type answers struct{ addrs sync.Map }
+
+func (a *answers) note(addr string) {
+	if a != nil {
+		a.addrs.Store(addr, true)
+	}
+}
+
+func (a *answers) has(addr string) bool {
+	if a == nil {
+		return false
+	}
+	_, ok := a.addrs.Load(addr)
+	return ok
 }
 
 // printable is text of at most max bytes in which what is not printable is

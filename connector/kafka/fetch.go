@@ -22,16 +22,19 @@ import (
 // It asks only for partitions whose reader has taken what was fetched before,
 // so that a reader that stands still is simply not asked for, and for no more
 // than there is room for: all that is fetched and not yet taken holds at most
-// limit bytes of memory, decompressed, and beyond that one batch at a time that
-// is larger than its partition's share. Room is computed before a request from
-// how far earlier answers expanded.
+// limit bytes of memory, decompressed, and beyond that one batch at a time for
+// which there is no room. What an answer brings beyond what there was room for is
+// left to the next one.
 //
 // It knows nothing of groups: a reader is told where to begin and where to go
 // when that is out of range.
 type fetcher struct {
 	cluster *cluster
 	limit   int64
-	log     *slog.Logger
+	// batchMax is the most memory that one batch may take: a partition stands still
+	// before a larger one, which is better than to be killed for memory.
+	batchMax int64
+	log      *slog.Logger
 	// suspect is called when an answer looks as if the topic had been deleted or
 	// made again. It must not block.
 	suspect func(topic string)
@@ -44,42 +47,39 @@ type fetcher struct {
 	mu      sync.Mutex
 	readers map[*partitionReader]struct{}
 	leaders map[int32]*leaderLoop
-	// held is what blocks hold, reserved what requests in flight may bring, both
-	// in bytes; peak is the most that held ever was.
-	held, reserved, peak int64
+	// held is what blocks hold, in bytes; peak is the most that it ever was.
+	held, peak int64
 	// giant is the one block that may exceed the limit: a batch that does not fit
 	// is real data and has to get through. It is not counted against the others,
 	// or a lane that stands still with it would stop them all.
 	giant      int64
 	giantAsked bool // a request that may bring one is in flight
-	// ratio is how much larger answers are in memory than on the wire: the largest
-	// seen, slowly forgotten. It starts so high that the first answers bring a batch
-	// each, whatever the compression.
+	// ratio is how much larger answers are in memory than on the wire, for readers
+	// that have not seen one.
 	ratio     float64
-	answers   int       // that held records, up to startAnswers
 	throttled time.Time // a broker makes us wait until then (quota)
 }
 
 const (
-	startRatio = 1024
-	// ratioDecay is an answer's; the first few, startAnswers, forget faster.
-	ratioDecay, startDecay = 0.98, 0.7
-	startAnswers           = 32
+	startRatio = 4
+	// ratioDecay is how fast the largest expansion seen is forgotten, an answer.
+	ratioDecay = 0.95
 
-	// minWire is the least worth asking a partition for.
-	minWire = 64 << 10
+	// minWire is the least worth asking a partition for, on the wire. More than
+	// maxAsk, in memory, makes nothing faster.
+	minWire, maxAsk = 64 << 10, 4 << 20
 	// longPoll is how long a broker may keep a request when there is nothing new,
-	// shortPoll when there are partitions that would have to wait for it: they were
-	// left out since their reader was busy a moment ago.
+	// shortPoll when there are partitions that would have to wait for it, and how
+	// often those without anything new are asked for while others have something.
 	longPoll, shortPoll = 500 * time.Millisecond, 20 * time.Millisecond
-	// busyFor is that moment.
+	// busyFor is how long a reader is expected to come for what was fetched for it.
 	busyFor = time.Second
 	// replicaLease is how long a nearer replica is read before the leader is asked
 	// again which one to read.
 	replicaLease = 5 * time.Minute
-	// aloneFor is how many answers a partition gets for itself after one in which
-	// its first batch did not fit.
-	aloneFor = 16
+	// minBatchMax is the least limit of a batch, however little memory there is: the
+	// largest message most clusters allow, and some.
+	minBatchMax = 64 << 20
 )
 
 func newFetcher(ctx context.Context, c *cluster, limit int64, log *slog.Logger, suspect func(topic string)) *fetcher {
@@ -92,6 +92,8 @@ func newFetcher(ctx context.Context, c *cluster, limit int64, log *slog.Logger, 
 		readers: make(map[*partitionReader]struct{}),
 		leaders: make(map[int32]*leaderLoop),
 		ratio:   startRatio,
+
+		batchMax: max(2*limit, minBatchMax),
 	}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	f.wg.Go(f.findLeaders)
@@ -125,19 +127,19 @@ type partitionReader struct {
 	until    time.Time
 	box      *block // fetched, not taken
 	boxedAt  time.Time
-	tookAt   time.Time
 	parked   bool  // its box was emptied for others: not asked for until Next is called
 	askedAt  int64 // request number
+	asked    int64 // memory set aside for a request in flight, in bytes
 	stop     error // why it does not go on until GoTo
 	retryAt  time.Time
 	fails    int
-	alone    int // to be asked for alone that many times
-	care     int // after an unreadable answer: 1 alone, 2 alone and one batch only
-	grow     int64
-	ratio    float64
-	big      int64 // what a block of it held lately, when that was more than its share
-	end0     int64 // the end of the log as heard last from the leader
-	trouble  error // why nothing comes
+	alone    bool    // to be asked for alone: with others it got nothing
+	cut      int64   // size of its next batch on the wire; 0: not known
+	big      int64   // memory that its batches need, by the largest lately
+	ratio    float64 // how much larger its batches are in memory; 0: not known
+	end0     int64   // the end of the log as heard last from the leader
+	stable   int64   // where what may be read ends, as last heard; -1: not known
+	trouble  error   // why nothing comes
 	since    time.Time
 	reported bool
 }
@@ -164,6 +166,7 @@ func (f *fetcher) Add(origin *buffer.Origin, offset int64) *partitionReader {
 		epoch:   -1,
 		replica: -1,
 		end0:    -1,
+		stable:  -1,
 	}
 	r.end.Store(-1)
 	f.mu.Lock()
@@ -197,6 +200,7 @@ func (r *partitionReader) GoTo(offset int64) {
 	r.f.free(r.cur)
 	r.scratch.forget()
 	r.box, r.cur, r.stop, r.next, r.parked = nil, nil, nil, offset, false
+	r.cut, r.stable = 0, -1
 	r.recovered()
 	r.wake()
 }
@@ -245,7 +249,6 @@ func (r *partitionReader) take() error {
 		}
 		return r.stop
 	}
-	r.tookAt = time.Now()
 	r.wake()
 	return nil
 }
@@ -292,6 +295,7 @@ func (f *fetcher) squeeze(now time.Time) (freed bool) {
 			continue
 		}
 		r.next, r.parked = r.box.at, true
+		r.cut = 0
 		r.turn++
 		f.free(r.box)
 		r.box = nil

@@ -3,7 +3,6 @@ package kafka
 import (
 	"testing"
 
-	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -26,25 +25,27 @@ func FuzzBatch(f *testing.F) {
 		if len(records) > 1<<20 {
 			return
 		}
-		old := sarama.MaxDecompressedBatchSize
-		sarama.MaxDecompressedBatchSize = 1 << 20
-		defer func() { sarama.MaxDecompressedBatchSize = old }()
 		raw := sealed(kmsg.RecordBatch{
 			FirstOffset: first, Magic: int8(magic % 4), Attributes: attributes, LastOffsetDelta: last,
 			FirstTimestamp: ts, MaxTimestamp: maxTs, ProducerID: producer, NumRecords: n, Records: records,
 		})
-		var gone []kmsg.FetchResponseTopicPartitionAbortedTransaction
+		var gone []abortedTransaction
 		if aborted >= 0 {
-			a := kmsg.NewFetchResponseTopicPartitionAbortedTransaction()
-			a.ProducerID, a.FirstOffset = producer, aborted
-			gone = append(gone, a)
+			gone = append(gone, abortedTransaction{producer: producer, first: aborted})
 		}
-		resp := fetched(t, answer(append(raw, raw...), gone...))
-		if resp == nil || from < 0 {
+		if from < 0 {
 			return
 		}
-		if b := resp.GetBlock("t", 0); b != nil {
-			handedOut(t, from, b)
+		blk := unpacked(from, append(raw, raw...), testMax, testMax, gone...)
+		if blk.charge > testMax {
+			t.Fatalf("%d bytes are held", blk.charge)
+		}
+		var size int64
+		for _, r := range handedOut(t, blk) {
+			size += int64(len(r.Value))
+		}
+		if size > blk.charge {
+			t.Fatalf("%d bytes came of a block that is charged %d", size, blk.charge)
 		}
 	})
 }

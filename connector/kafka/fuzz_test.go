@@ -2,7 +2,9 @@ package kafka
 
 import (
 	"encoding/binary"
+	"hash/crc32"
 	"io"
+	"math"
 	"net"
 	"strings"
 	"testing"
@@ -13,9 +15,10 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"weir/buffer"
+	"weir/connector"
 )
 
-// liar is a broker that answers every fetch with body.
+// liar is a broker that answers everything with body.
 type liar struct{ body []byte }
 
 func (l *liar) Dial(string, string) (net.Conn, error) {
@@ -42,9 +45,9 @@ func (l *liar) Dial(string, string) (net.Conn, error) {
 	return ours, nil
 }
 
-// fetched is what sarama makes of a fetch answer with that body, nil when it
+// saramas is what sarama makes of a fetch answer with that body, nil when it
 // refuses it.
-func fetched(t *testing.T, body []byte) *sarama.FetchResponse {
+func saramas(t *testing.T, body []byte) *sarama.FetchResponse {
 	t.Helper()
 	c, err := Options{ClientID: "fuzz"}.config()
 	if err != nil {
@@ -67,8 +70,8 @@ func fetched(t *testing.T, body []byte) *sarama.FetchResponse {
 	return resp
 }
 
-// answer is a fetch answer with raw as the records of partition 0.
-func answer(raw []byte, aborted ...kmsg.FetchResponseTopicPartitionAbortedTransaction) []byte {
+// answerOf is a fetch answer with raw as the records of partition 0.
+func answerOf(raw []byte, aborted ...kmsg.FetchResponseTopicPartitionAbortedTransaction) []byte {
 	rp := kmsg.NewFetchResponseTopicPartition()
 	rp.HighWatermark, rp.LastStableOffset, rp.RecordBatches, rp.AbortedTransactions = 1<<40, 1<<40, raw, aborted
 	rt := kmsg.NewFetchResponseTopic()
@@ -84,7 +87,7 @@ func answer(raw []byte, aborted ...kmsg.FetchResponseTopicPartitionAbortedTransa
 func sealed(b kmsg.RecordBatch) []byte {
 	b.Length = int32(len(b.AppendTo(nil)) - 12)
 	raw := b.AppendTo(nil)
-	binary.BigEndian.PutUint32(raw[17:], castagnoli(raw[21:]))
+	binary.BigEndian.PutUint32(raw[17:], crc32.Checksum(raw[21:], crcTable))
 	return raw
 }
 
@@ -105,19 +108,25 @@ func plainRecord(delta, timestamp int64, value string, headers ...string) []byte
 	return append(binary.AppendVarint(nil, int64(len(in))), in...)
 }
 
+// testMax bounds a batch in tests.
+const testMax = 1 << 20
+
+// unpacked is what becomes of raw with room for free bytes, and for no batch
+// larger than limit.
+func unpacked(from int64, raw []byte, free, limit int64, aborted ...abortedTransaction) *block {
+	u := unpacker{batchMax: limit}
+	return u.unpack(from, &partitionAnswer{recordData: raw, aborted: aborted}, free, func(int64) bool { return true })
+}
+
 // handedOut takes all of a block as a lane does, and checks what the watermark
 // relies on: offsets ascend, none is below what was asked for, and the offset
 // behind a run is behind its records. It panics otherwise, in a lane.
-func handedOut(t *testing.T, from int64, b *sarama.FetchResponseBlock) int {
+func handedOut(t *testing.T, blk *block) []buffer.Record {
 	t.Helper()
-	blk, _ := newBlock(from, b)
-	if blk.charge < 0 {
-		t.Fatalf("charged %d", blk.charge)
-	}
-	blk.detach()
 	var s scratch
 	origin := &buffer.Origin{Topic: "t"}
-	next, n := from, 0
+	next := blk.at
+	var all []buffer.Record
 	for runs := 0; !blk.taken(); runs++ {
 		if runs > 1_000_000 {
 			t.Fatal("it never ends")
@@ -132,41 +141,42 @@ func handedOut(t *testing.T, from int64, b *sarama.FetchResponseBlock) int {
 				t.Fatalf("time %v", r.Time)
 			}
 		}
-		n += len(records)
+		all = append(all, copied(connector.Run{Records: records})...)
 		if behind < next {
 			t.Fatalf("next is %d, behind %d", behind, next)
 		}
 		next = behind
 	}
-	return n
+	return all
 }
 
 // FuzzFetchAnswer: whatever a broker answers, it ends in an error or in records
 // that a lane can take.
 func FuzzFetchAnswer(f *testing.F) {
 	batch := sealed(kmsg.RecordBatch{Magic: 2, LastOffsetDelta: 1, ProducerID: -1, NumRecords: 2, Records: append(plainRecord(0, 0, "a", "h"), plainRecord(1, 5, "b")...)})
-	f.Add(answer(batch))
-	f.Add(answer(nil))
-	f.Add(answer(batch[:40]))
-	f.Add(answer(append(batch, batch...))[:90])
+	f.Add(answerOf(batch), int16(12))
+	f.Add(answerOf(nil), int16(12))
+	f.Add(answerOf(batch[:40]), int16(12))
+	f.Add(answerOf(append(batch, batch...))[:90], int16(12))
 	// A message set as before Kafka 0.11.
 	m := kmsg.MessageV1{Offset: 3, Magic: 1, Timestamp: 1700000000000, Key: []byte("k"), Value: []byte("v")}
 	m.MessageSize = int32(len(m.AppendTo(nil)) - 12)
-	f.Add(answer(m.AppendTo(nil)))
-	f.Add([]byte{})
-	f.Fuzz(func(t *testing.T, body []byte) {
-		if len(body) > 1<<20 {
+	f.Add(answerOf(m.AppendTo(nil)), int16(12))
+	f.Add([]byte{}, int16(12))
+	f.Add(answerOf(batch), int16(11))
+	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x7f\xff\xff\xff"), int16(11)) // 2^31 topics
+	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\x0f"), int16(12))
+	f.Fuzz(func(t *testing.T, body []byte, version int16) {
+		if len(body) > 1<<20 || version < 0 || version > 12 {
 			return
 		}
-		resp := fetched(t, body)
-		if resp == nil {
+		a, err := parseAnswer(body, version)
+		if err != nil {
 			return
 		}
-		for _, partitions := range resp.Blocks {
-			for _, b := range partitions {
-				if b != nil {
-					handedOut(t, 0, b)
-				}
+		for _, p := range a.partitions {
+			if p.err == sarama.ErrNoError {
+				handedOut(t, unpacked(0, p.recordData, testMax, testMax, p.aborted...))
 			}
 		}
 	})
@@ -216,20 +226,20 @@ func FuzzPrintable(f *testing.F) {
 
 // A record's time is its producer's choice; a lane must not be upset by it.
 func TestHostileTimestamps(t *testing.T) {
-	for _, ms := range []int64{0, -1, -1 << 63, 1<<63 - 1, 253402300800000, 9223372036854775} {
-		for _, delta := range []int64{0, 1, -1, 1 << 62, -1 << 62, 1<<63 - 1} {
+	for _, ms := range []int64{0, -1, math.MinInt64, math.MaxInt64, 253402300800000, 9223372036854775} {
+		for _, delta := range []int64{0, 1, -1, 1 << 62, -1 << 62, math.MaxInt64} {
 			raw := sealed(kmsg.RecordBatch{Magic: 2, FirstTimestamp: ms, MaxTimestamp: ms, ProducerID: -1, NumRecords: 1, Records: plainRecord(0, delta, "v")})
-			resp := fetched(t, answer(raw))
-			if resp == nil {
-				t.Errorf("a batch of %d, %d is not read", ms, delta)
+			blk := unpacked(0, raw, testMax, testMax)
+			if blk.err != nil {
+				t.Errorf("a batch of %d, %d is not read: %v", ms, delta, blk.err)
 				continue
 			}
-			if n := handedOut(t, 0, resp.GetBlock("t", 0)); n != 1 {
+			if n := len(handedOut(t, blk)); n != 1 {
 				t.Errorf("%d records of a batch of %d, %d", n, ms, delta)
 			}
 		}
 	}
-	if got := utc(time.UnixMilli(-1)); !got.IsZero() {
+	if got := utc(-1); !got.IsZero() {
 		t.Errorf("a time before the epoch is %v", got)
 	}
 }

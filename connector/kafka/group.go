@@ -197,6 +197,11 @@ func (g *Group) member(ctx, hard context.Context) error {
 	if err != nil {
 		return err
 	}
+	// Where we may not use the group sarama asks on for a quarter of a minute before
+	// it says so. Whatever else goes wrong is for it to find out.
+	if _, err := g.cluster.coordinator(ctx, g.cfg.Group); errors.Is(err, sarama.ErrGroupAuthorizationFailed) {
+		return err
+	}
 	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, groupDialer{hard, cfg.Net.DialTimeout}
 	cfg.Metadata.RefreshFrequency = g.cfg.discover()
 	// What follows is about sarama's own reading, which is paused before it begins:

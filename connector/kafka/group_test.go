@@ -664,6 +664,28 @@ func TestAWrongPasswordIsToldAndTriedAgain(t *testing.T) {
 	}
 }
 
+// sarama asks for the coordinator again and again for a quarter of a minute before
+// it says that we may not: the status is to name the cause at the first answer.
+func TestMissingRightOnTheGroupIsToldAtTheFirstAnswer(t *testing.T) {
+	fake, weir, _ := guarded(t, acl(kmsg.ACLResourceTypeTopic, "edr", kmsg.ACLOperationRead))
+	told := make(chan struct{})
+	defer close(told)
+	first := true
+	fake.ControlKey(int16(kmsg.FindCoordinator), func(kmsg.Request) (kmsg.Response, error, bool) {
+		fake.KeepControl()
+		if !first {
+			<-told // no second answer before
+		}
+		first = false
+		return nil, nil, false
+	})
+	g, _, _ := join(t, GroupConfig{Options: weir, Topics: []string{"edr"}, Lane: newCatch().lane})
+	eventually(t, "the status names the right", func() bool {
+		faults := g.Status().Faults
+		return len(faults) > 0 && strings.Contains(faults[0].Err.Error(), `user "weir" lacks the READ right on the consumer group`)
+	})
+}
+
 // The coordinator and the leaders go away for a moment.
 func TestDroppedConnectionsLoseNothing(t *testing.T) {
 	fake, o := fakeCluster(t, kfake.NumBrokers(2), kfake.SeedTopics(4, "t"))

@@ -1,13 +1,8 @@
 package kafka
 
 import (
-	"cmp"
-	"context"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -23,9 +18,11 @@ type leaderLoop struct {
 
 	// Those of its goroutine.
 	conn   *sarama.Broker
-	dialer *contextDialer
-	asked  int64 // requests so far
-	solo   bool  // the last one was for a partition alone
+	dialer *fetchDialer
+	unpacker
+	asked  int64     // requests so far
+	solo   bool      // the last one was for a partition alone
+	probed time.Time // when partitions without anything new were asked for last
 
 	// Guarded by f.mu.
 	readers map[*partitionReader]struct{}
@@ -36,25 +33,12 @@ type leaderLoop struct {
 }
 
 func newLeaderLoop(f *fetcher, id int32, addr string) *leaderLoop {
-	return &leaderLoop{f: f, id: id, addr: addr, wake: make(chan struct{}, 1), readers: make(map[*partitionReader]struct{})}
-}
-
-// plan is one request.
-type plan struct {
-	asks    []ask
-	reserve int64
-	wait    time.Duration
-	giant   bool // it may bring a block that exceeds the limit
-}
-
-// ask is what is asked for of one partition.
-type ask struct {
-	r     *partitionReader
-	turn  int
-	from  int64
-	epoch int32
-	wire  int64 // bytes asked for, compressed
-	need  int64 // bytes of memory set aside
+	return &leaderLoop{
+		f: f, id: id, addr: addr,
+		wake:     make(chan struct{}, 1),
+		unpacker: unpacker{batchMax: f.batchMax},
+		readers:  make(map[*partitionReader]struct{}),
+	}
 }
 
 func (l *leaderLoop) run() {
@@ -78,12 +62,12 @@ func (l *leaderLoop) run() {
 			}
 			continue
 		}
-		resp, wire, err := l.fetch(p)
+		got, blocks, err := l.fetch(p)
 		if l.f.ctx.Err() != nil {
 			return
 		}
 		l.f.mu.Lock()
-		l.settle(p, resp, wire, err)
+		l.settle(p, got, blocks, err)
 		l.f.mu.Unlock()
 	}
 }
@@ -104,134 +88,10 @@ func (l *leaderLoop) retired() bool {
 	return true
 }
 
-// plan chooses what to ask for now; without anything, it says when to look again
-// at the latest. Under f.mu.
-func (l *leaderLoop) plan(now time.Time) (p plan, idle time.Duration) {
-	f := l.f
-	idle = retire
-	later := func(at time.Time) { idle = min(idle, max(at.Sub(now), time.Millisecond)) }
-	if now.Before(l.retryAt) {
-		later(l.retryAt)
-		return plan{}, idle
-	}
-	var together, alone []*partitionReader
-	left := false // somebody would have to wait for a long poll to end
-	for r := range l.readers {
-		switch {
-		case r.replica >= 0 && now.After(r.until):
-			r.replica = -1
-			f.assign(r)
-		case r.stop != nil, r.parked:
-		case r.box != nil:
-			left = left || now.Sub(r.tookAt) < busyFor
-		case now.Before(r.retryAt):
-			later(r.retryAt)
-			left = true
-		case r.alone > 0 || r.care > 0:
-			alone = append(alone, r)
-		default:
-			together = append(together, r)
-		}
-	}
-	oldest := func(a, b *partitionReader) int { return cmp.Compare(a.askedAt, b.askedAt) }
-	slices.SortFunc(together, oldest)
-	slices.SortFunc(alone, oldest)
-
-	// Turn by turn, so that neither kind starves the other.
-	if len(alone) > 0 && (!l.solo || len(together) == 0) {
-		if p, ok := l.planAlone(alone[0]); ok {
-			l.solo = true
-			return p, 0
-		}
-	}
-	l.solo = false
-	p = l.planTogether(together)
-	if len(p.asks) == 0 && len(alone) > 0 {
-		if p, ok := l.planAlone(alone[0]); ok {
-			l.solo = true
-			return p, 0
-		}
-	}
-	if len(p.asks) == 0 && len(together)+len(alone) > 0 {
-		if f.squeeze(now) {
-			return l.plan(now)
-		}
-		idle = min(idle, squeezeAfter/2)
-	}
-	p.wait = longPoll
-	if left || len(alone) > 0 || len(p.asks) < len(together) {
-		p.wait = shortPoll
-	}
-	return p, idle
-}
-
-// share is how much of the limit belongs to each partition at a time: of two
-// blocks, one that is being taken and one that is fetched ahead. Partitions that
-// stand still with theirs leave the others enough. Under f.mu.
-func (f *fetcher) share() int64 {
-	return f.limit / int64(2*max(len(f.readers), 1))
-}
-
-// used is what counts against the limit. Under f.mu.
-func (f *fetcher) used() int64 { return f.held + f.reserved - f.giant }
-
-func (f *fetcher) expansion(r *partitionReader) float64 { return max(f.ratio, r.ratio, 1) }
-
-func (l *leaderLoop) planTogether(readers []*partitionReader) plan {
-	f := l.f
-	var p plan
-	share := f.share()
-	for _, r := range readers {
-		ratio := f.expansion(r)
-		// More than its share only of the first half: the other one is a share for
-		// each, so that nobody waits for room while others wait for records.
-		need := max(share, int64(minWire*ratio))
-		if f.used()+p.reserve+need > f.limit/2 {
-			need = share
-		}
-		if f.used()+p.reserve+need > f.limit && f.used()+p.reserve > 0 {
-			break
-		}
-		p.asks = append(p.asks, ask{r: r, turn: r.turn, from: r.next, epoch: r.epoch, wire: max(int64(float64(need)/ratio), 1), need: need})
-		p.reserve += need
-	}
-	f.reserved += p.reserve
-	return p
-}
-
-// planAlone asks for one partition whose first batch is, or may be, larger than
-// its share. The broker then sends that batch whole, whatever the size asked for
-// (KIP-74).
-func (l *leaderLoop) planAlone(r *partitionReader) (plan, bool) {
-	f := l.f
-	ratio := f.expansion(r)
-	need := max(f.share(), r.big)
-	p := plan{wait: shortPoll}
-	if f.used()+need > f.limit && f.used() > 0 {
-		if f.giant > 0 || f.giantAsked {
-			return plan{}, false
-		}
-		p.giant = true
-	}
-	a := ask{r: r, turn: r.turn, from: r.next, epoch: r.epoch, need: need}
-	a.wire = max(int64(float64(need)/ratio), r.grow, 1)
-	if r.care > 1 {
-		a.wire = 1
-	}
-	p.asks = []ask{a}
-	if p.giant {
-		f.giantAsked = true
-	} else {
-		p.reserve = need
-		f.reserved += need
-	}
-	return p, true
-}
-
-// fetch sends one request. It reports the size of the answer.
-func (l *leaderLoop) fetch(p plan) (resp *sarama.FetchResponse, wire int64, err error) {
+// fetch sends one request, and unpacks what comes for each of its partitions.
+func (l *leaderLoop) fetch(p plan) (answer, []*block, error) {
 	if err := l.connect(); err != nil {
-		return nil, 0, err
+		return answer{}, nil, err
 	}
 	// 12 is the newest version sarama knows; it is lowered to what the broker
 	// speaks. Epoch -1: no fetch session.
@@ -246,17 +106,33 @@ func (l *leaderLoop) fetch(p plan) (resp *sarama.FetchResponse, wire int64, err 
 	l.asked++
 	var total int64
 	for _, a := range p.asks {
-		total += a.wire
-		req.AddBlock(a.r.origin.Topic, a.r.origin.Partition, a.from, int32(min(a.wire, 1<<30)), a.epoch)
+		wire := min(a.wire, maxAnswer/2)
+		total += wire
+		req.AddBlock(a.r.origin.Topic, a.r.origin.Partition, a.from, int32(wire), a.epoch)
 	}
-	req.MaxBytes = int32(min(total, 1<<30))
-	before := l.dialer.heard.bytes
-	resp, err = l.conn.Fetch(req)
-	if err != nil && disconnected(err) {
-		_ = l.conn.Close()
-		return nil, 0, l.f.cluster.opts.explain(l.addr, err, &l.dialer.heard)
+	req.MaxBytes = int32(min(total, maxAnswer/2))
+	var got answer
+	_, err := l.conn.Fetch(req)
+	if err == nil {
+		got, err = parseAnswer(l.dialer.conn.answer, l.dialer.conn.version)
 	}
-	return resp, l.dialer.heard.bytes - before, err
+	if err != nil {
+		l.disconnect()
+		return answer{}, nil, l.f.cluster.opts.explain(l.addr, err, &l.dialer.heard)
+	}
+	blocks := make([]*block, len(p.asks))
+	for i := range p.asks {
+		a := &p.asks[i]
+		if part := got.of(a.r); part != nil && part.err == sarama.ErrNoError {
+			blocks[i] = l.unpack(a.from, part, a.need, func(n int64) bool { return l.f.more(a, n) })
+		}
+	}
+	return got, blocks, nil
+}
+
+// of is what an answer holds for a reader, nil when it holds nothing.
+func (a *answer) of(r *partitionReader) *partitionAnswer {
+	return a.partitions[partitionKey{r.origin.Topic, r.origin.Partition}]
 }
 
 // connect opens the connection when there is none.
@@ -272,7 +148,11 @@ func (l *leaderLoop) connect() error {
 		return err
 	}
 	cfg.Net.ReadTimeout = fetchTimeout
-	l.dialer = &contextDialer{ctx: l.f.ctx, timeout: cfg.Net.DialTimeout}
+	l.dialer = &fetchDialer{contextDialer: contextDialer{ctx: l.f.ctx, timeout: cfg.Net.DialTimeout}}
+	if cfg.Net.TLS.Enable {
+		l.dialer.tls = cfg.Net.TLS.Config
+		cfg.Net.TLS.Enable, cfg.Net.TLS.Config = false, nil
+	}
 	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, l.dialer
 	b := sarama.NewBroker(l.addr)
 	if err := b.Open(cfg); err != nil {
@@ -297,138 +177,95 @@ func (l *leaderLoop) disconnect() {
 	}
 }
 
-// disconnected tells a connection that failed from an answer that could not be
-// decoded.
-func disconnected(err error) bool {
-	if _, ok := errors.AsType[sarama.PacketDecodingError](err); ok {
-		return false
-	}
-	if _, ok := errors.AsType[net.Error](err); ok {
-		return true
-	}
-	return closed(err) || errors.Is(err, io.ErrClosedPipe) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, sarama.ErrNotConnected) || errors.Is(err, context.Canceled)
-}
-
 // settle deals with the answer to a request, or with its failure. Under f.mu.
-func (l *leaderLoop) settle(p plan, resp *sarama.FetchResponse, wire int64, err error) {
+func (l *leaderLoop) settle(p plan, got answer, blocks []*block, err error) {
 	f := l.f
 	now := time.Now()
-	f.reserved -= p.reserve
-	if p.giant {
-		f.giantAsked = false
-	}
 	defer f.wakeAll() // what was set aside and did not come is room for others
+	if err == nil && got.err != sarama.ErrNoError {
+		err = fmt.Errorf("broker %d refuses to be read from: %w", l.id, got.err)
+	}
 	for _, a := range p.asks {
 		a.r.askedAt = l.asked
+		if err != nil {
+			a.r.asked = 0
+		}
+		if a.giant {
+			f.giantAsked = false
+		}
+	}
+	if errors.Is(err, errAnswerSize) {
+		l.works()
+		l.tooLong(p, now, err)
+		return
 	}
 	if err != nil {
-		if l.conn == nil || disconnected(errors.Unwrap(err)) || disconnected(err) {
-			l.broken(p, now, err)
-		} else {
-			l.unreadable(p, now, err)
-		}
+		l.broken(now, err)
 		return
 	}
 	l.works()
-	if resp.ThrottleTime > 0 {
-		f.throttled = now.Add(resp.ThrottleTime)
-	}
-	var memory, payload int64
-	blocks := make([]*block, len(p.asks))
-	filled := 0
-	for i, a := range p.asks {
-		b := resp.GetBlock(a.r.origin.Topic, a.r.origin.Partition)
-		if b == nil || b.Err != sarama.ErrNoError {
-			continue
-		}
-		var n int64
-		blocks[i], n = newBlock(a.from, b)
-		payload += n
-		memory += blocks[i].charge
-		if len(blocks[i].sets) > 0 {
-			filled++
-		}
-	}
-	if payload > 0 && wire > 0 {
-		decay := ratioDecay
-		if f.answers < startAnswers {
-			f.answers++
-			decay = startDecay
-		}
-		f.ratio = max(f.ratio*decay, float64(memory)/float64(wire))
+	if got.throttle > 0 {
+		f.throttled = now.Add(got.throttle)
 	}
 	for i, a := range p.asks {
+		a.r.asked = 0
 		if a.turn != a.r.turn {
 			continue // closed, or sought elsewhere meanwhile
 		}
-		b := resp.GetBlock(a.r.origin.Topic, a.r.origin.Partition)
+		part := got.of(a.r)
 		switch {
-		case b == nil && len(p.asks) > 1:
-			a.r.alone = max(a.r.alone, 1) // the others took all the room
-		case b == nil:
+		case part == nil && len(p.asks) > 1:
+			a.r.alone = true // the others took all the room
+		case part == nil:
 			l.refused(a, now, fmt.Errorf("broker %d left the partition out of its answer", l.id))
-		case b.Err != sarama.ErrNoError:
-			l.refused(a, now, b.Err)
+		case part.err != sarama.ErrNoError:
+			l.refused(a, now, part.err)
 		default:
-			if filled == 1 && len(blocks[i].sets) > 0 && wire > 0 {
-				a.r.ratio = max(a.r.ratio*ratioDecay, float64(blocks[i].charge)/float64(wire))
-			}
-			l.deliver(a, now, resp, b, blocks[i], filled > 1)
+			l.deliver(a, now, part, blocks[i], got.throttle > 0)
 		}
 	}
 }
 
 // deliver puts what came into the reader's box.
-func (l *leaderLoop) deliver(a ask, now time.Time, resp *sarama.FetchResponse, b *sarama.FetchResponseBlock, blk *block, shared bool) {
+func (l *leaderLoop) deliver(a ask, now time.Time, part *partitionAnswer, blk *block, throttled bool) {
 	f, r := l.f, a.r
-	if b.DivergingEpoch != nil {
+	if part.diverging {
 		// The leader's log ends before what we have read under this epoch: records
 		// that were delivered are gone from it.
 		r.halt()
 		return
 	}
 	if r.replica < 0 {
-		if b.HighWaterMarkOffset < r.end0 {
+		if part.end < r.end0 {
 			f.suspect(r.origin.Topic)
 		}
-		r.end0 = b.HighWaterMarkOffset
+		r.end0 = part.end
 	}
-	r.end.Store(b.HighWaterMarkOffset)
-	if b.PreferredReadReplica >= 0 && b.PreferredReadReplica != r.replica {
-		r.replica, r.until = b.PreferredReadReplica, now.Add(replicaLease)
+	r.end.Store(part.end)
+	r.stable = part.stable
+	if part.replica >= 0 && part.replica != r.replica {
+		r.replica, r.until, r.stable = part.replica, now.Add(replicaLease), -1
 		f.assign(r)
+		if blk.next == a.from {
+			return
+		}
 	}
-	stable := b.HighWaterMarkOffset
-	if resp.Version >= 4 {
-		stable = b.LastStableOffset
-	}
+	r.cut = blk.cut
 	if blk.next == a.from {
-		l.nothing(a, now, resp, stable)
+		l.nothing(a, now, part, blk, throttled)
 		return
 	}
-	if shared {
-		blk.detach()
-	}
 	r.recovered()
-	r.grow = 0
-	if r.care > 0 {
-		r.care--
-	}
-	r.big = r.big * 9 / 10
-	if blk.charge > a.need {
-		r.big = max(r.big, blk.charge)
-		r.alone = aloneFor
-	} else if r.alone > 0 {
-		r.alone--
-	}
-	if blk.next >= stable {
-		r.alone = 0 // at the end: to wait there alone would keep the others waiting
+	r.alone = false
+	if blk.largest > 0 {
+		ratio := float64(blk.charge) / float64(blk.wire)
+		r.ratio = max(r.ratio*ratioDecay, ratio)
+		f.ratio = max(f.ratio*ratioDecay, ratio)
+		r.big = max(r.big*9/10, blk.largest)
 	}
 	f.held += blk.charge
-	if f.giant == 0 && f.held > f.limit && blk.charge > a.need {
-		blk.giant = true
-		f.giant = blk.charge
+	if a.giant {
+		blk.giant, f.giant = true, blk.charge
 	}
 	f.peak = max(f.peak, f.held)
 	r.next = blk.next
@@ -436,28 +273,35 @@ func (l *leaderLoop) deliver(a ask, now time.Time, resp *sarama.FetchResponse, b
 	signal(r.ready)
 }
 
-// nothing deals with an answer that holds nothing for a partition.
-func (l *leaderLoop) nothing(a ask, now time.Time, resp *sarama.FetchResponse, stable int64) {
+// nothing deals with an answer that brings nothing of a partition.
+func (l *leaderLoop) nothing(a ask, now time.Time, part *partitionAnswer, blk *block, throttled bool) {
 	r := a.r
-	if stable <= a.from {
-		r.recovered() // at the end
-		r.alone = 0
+	switch {
+	case blk.err != nil:
+		r.failed(blk.err)
+		r.retryAt = now.Add(pauseAfter(r.fails))
 		return
-	}
-	if resp.ThrottleTime > 0 {
+	case blk.short > 0:
+		r.big = max(r.big, blk.short) // it comes when there is room
+		return
+	case part.stable <= a.from:
+		r.recovered() // at the end
+		r.alone = false
+		return
+	case throttled:
 		return
 	}
 	// There is something, but its first batch is larger than what was asked for,
-	// or other partitions took all the room.
-	if r.alone == 0 && r.care == 0 {
-		r.alone = aloneFor
+	// which is known now; or other partitions took all the room; or it is not at
+	// hand (a remote tier). Alone, the first batch comes whole, whatever the size
+	// asked for (KIP-74).
+	if r.fails++; r.fails == 1 && blk.cut > a.wire {
 		return
 	}
-	// Alone, the first batch comes whole. So that was an empty one with the next cut
-	// off behind it, or data that is not at hand (a remote tier), or a batch that
-	// cannot be read and looks as if it were cut off.
-	r.grow = min(max(2*r.grow, 2*a.wire, minWire), 1<<30)
-	r.fails++
+	if !r.alone {
+		r.alone = true
+		return
+	}
 	r.retryAt = now.Add(pauseAfter(r.fails))
 	if r.fails > 10 {
 		r.failed(fmt.Errorf("broker %d has records from offset %d on but sends none", l.id, a.from))
@@ -514,32 +358,25 @@ func (l *leaderLoop) refused(a ask, now time.Time, err error) {
 	}
 }
 
-// unreadable deals with an answer that could not be decoded: a batch that is
-// damaged, or larger than sarama may decompress. The partitions are asked for one
-// by one, and the one that cannot be read batch by batch, so that all others go
-// on and so does that one up to the very batch.
-func (l *leaderLoop) unreadable(p plan, now time.Time, err error) {
+// tooLong deals with an answer that is too long to be read. The partitions are
+// asked for one by one, so that all others go on.
+func (l *leaderLoop) tooLong(p plan, now time.Time, err error) {
 	for _, a := range p.asks {
-		r := a.r
-		if a.turn != r.turn {
+		if a.turn != a.r.turn {
 			continue
 		}
 		if len(p.asks) > 1 {
-			r.care = max(r.care, 1)
+			a.r.alone = true
 			continue
 		}
-		if r.care < 2 {
-			r.care = 2
-			continue
-		}
-		r.failed(fmt.Errorf("the batch at offset %d cannot be read, nothing is skipped: %w", a.from, err))
-		r.retryAt = now.Add(pauseAfter(r.fails))
+		a.r.failed(fmt.Errorf("the batch at offset %d cannot be read, nothing is skipped: %w", a.from, err))
+		a.r.retryAt = now.Add(pauseAfter(a.r.fails))
 	}
 }
 
 // broken deals with a connection that failed: whoever leads the partitions now
 // is looked for.
-func (l *leaderLoop) broken(p plan, now time.Time, err error) {
+func (l *leaderLoop) broken(now time.Time, err error) {
 	l.fails++
 	l.retryAt = now.Add(pauseAfter(l.fails))
 	if l.trouble == nil {

@@ -99,7 +99,7 @@ func untilAcked(t *testing.T, s *Sink, b *buffer.Batch) {
 	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 	defer stop()
 	for len(b.Records) > 0 {
-		outcomes, err := s.Deliver(ctx, b, func() {})
+		outcomes, err := s.Deliver(ctx, b, func(sinks.Note) {})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -166,7 +166,7 @@ func TestRealBrokerSecurity(t *testing.T) {
 		}
 		attempts[m+" with a wrong password"] = wrong
 	}
-	if err := EnsureTopic(t.Context(), Options{Brokers: []string{plainPort}}, "secure-dlq", 3, -1); err != nil {
+	if _, err := EnsureTopic(t.Context(), Options{Brokers: []string{plainPort}}, "secure-dlq", 3, -1); err != nil {
 		t.Fatal(err)
 	}
 	for name, a := range attempts {
@@ -183,7 +183,7 @@ func TestRealBrokerSecurity(t *testing.T) {
 				untilAcked(t, s, letters(100, 100))
 				return
 			}
-			_, err := s.Deliver(t.Context(), letters(100, 100), func() {})
+			_, err := s.Deliver(t.Context(), letters(100, 100), func(sinks.Note) {})
 			if err == nil || !strings.Contains(err.Error(), a.says) {
 				t.Errorf("sink: %v", err)
 			}
@@ -200,7 +200,7 @@ func TestRealBrokerSecurity(t *testing.T) {
 func TestRealBrokerTakesDeadLetters(t *testing.T) {
 	secureBroker(t)
 	o := Options{Brokers: []string{plainPort}}
-	if err := EnsureTopic(t.Context(), o, "letters", 3, -1); err != nil {
+	if _, err := EnsureTopic(t.Context(), o, "letters", 3, -1); err != nil {
 		t.Fatal(err)
 	}
 	m, err := o.Metadata(t.Context(), "letters")
@@ -222,7 +222,7 @@ func TestRealBrokerTakesDeadLetters(t *testing.T) {
 
 	small := NewSink(o, "small")
 	defer func() { _ = small.Close() }()
-	if err := EnsureTopic(t.Context(), o, "small", 1, -1); err != nil {
+	if _, err := EnsureTopic(t.Context(), o, "small", 1, -1); err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(filepath.Join(os.Getenv("TESTBED"), "kafka", "kafka-cli"), "configs", "--bootstrap-server", plainPort, "--alter",

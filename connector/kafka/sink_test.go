@@ -36,6 +36,7 @@ func fakeCluster(t *testing.T, opts ...kfake.Opt) (*kfake.Cluster, Options) {
 func newTestSink(t *testing.T, o Options, topic string) *Sink {
 	t.Helper()
 	s := NewSink(o, topic)
+	s.patience = time.Hour // so that no test depends on how fast it runs
 	t.Cleanup(func() { _ = s.Close() })
 	return s
 }
@@ -74,6 +75,33 @@ func stored(t *testing.T, o Options, topic string, n int) []*kgo.Record {
 	return storedWith(t, o, topic, n)
 }
 
+// storedAtLeast is the values of all records of topic, by partition and offset.
+func storedAtLeast(t *testing.T, o Options, topic string, least int) [][]byte {
+	t.Helper()
+	end := 0
+	m, err := o.Metadata(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := newCluster(t.Context(), o)
+	defer c.Close()
+	for _, p := range m.Topics[topic].Partitions {
+		n, err := c.offsetAt(t.Context(), topic, p, sarama.OffsetNewest, sarama.ReadCommitted)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end += int(n)
+	}
+	if end < least {
+		t.Fatalf("%s holds %d records, want %d at least", topic, end, least)
+	}
+	var values [][]byte
+	for _, r := range stored(t, o, topic, end) {
+		values = append(values, r.Value)
+	}
+	return values
+}
+
 func storedWith(t *testing.T, o Options, topic string, n int, opts ...kgo.Opt) []*kgo.Record {
 	t.Helper()
 	cl, err := kgo.NewClient(append(opts, kgo.SeedBrokers(o.Brokers...), kgo.ConsumeTopics(topic),
@@ -100,7 +128,7 @@ func storedWith(t *testing.T, o Options, topic string, n int, opts ...kgo.Opt) [
 
 func deliver(t *testing.T, s *Sink, b *buffer.Batch) []sinks.Outcome {
 	t.Helper()
-	outcomes, err := s.Deliver(t.Context(), b, func() {})
+	outcomes, err := s.Deliver(t.Context(), b, func(sinks.Note) {})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,18 +214,35 @@ func TestSinkPartitionsKeysLikeKafkasOwnClients(t *testing.T) {
 	}
 }
 
-func TestSinkSpreadsRecordsWithoutKey(t *testing.T) {
+// Records without a key are spread, and those of one source partition stay in
+// their order.
+func TestSinkSpreadsRecordsWithoutKeyAndKeepsTheirOrder(t *testing.T) {
 	_, o := fakeCluster(t, kfake.SeedTopics(3, "dlq"))
 	s := newTestSink(t, o, "dlq")
-	for range 6 {
-		allAcked(t, deliver(t, s, batchOf(buffer.Record{Value: []byte("a")}, buffer.Record{Value: []byte("b")})))
+	const each = 50
+	for from := 0; from < each; from += 10 {
+		var records []buffer.Record
+		for i := range 10 {
+			for p := range int32(6) {
+				records = append(records, buffer.Record{Origin: &buffer.Origin{Topic: "edr", Partition: p}, Value: fmt.Appendf(nil, "%d/%d", p, from+i)})
+			}
+		}
+		allAcked(t, deliver(t, s, batchOf(records...)))
 	}
 	count := map[int32]int{}
-	for _, r := range stored(t, o, "dlq", 12) {
+	next := map[string]int{}
+	for _, r := range stored(t, o, "dlq", 6*each) {
 		count[r.Partition]++
+		p, n, _ := strings.Cut(string(r.Value), "/")
+		if n != fmt.Sprint(next[p]) {
+			t.Fatalf("of source partition %s, record %s comes where %d should", p, n, next[p])
+		}
+		next[p]++
 	}
-	if count[0] != 4 || count[1] != 4 || count[2] != 4 {
-		t.Errorf("records a partition: %v, want 4 in each", count)
+	for p := range int32(3) {
+		if count[p] != 2*each {
+			t.Errorf("records a partition: %v, want %d in each", count, 2*each)
+		}
 	}
 }
 
@@ -222,10 +267,13 @@ func TestSinkSplitsWhatIsTooLargeTogether(t *testing.T) {
 	stored(t, o, "dlq", 299)
 }
 
+// An answer that is about one partition must neither touch the others nor be
+// taken for a yes.
 func TestSinkAcksOnlyWhatThePartitionTook(t *testing.T) {
 	for _, fault := range []*kerr.Error{
-		kerr.NotEnoughReplicas, kerr.NotLeaderForPartition, kerr.RequestTimedOut, kerr.CorruptMessage, kerr.KafkaStorageError,
-		kerr.OutOfOrderSequenceNumber, kerr.DuplicateSequenceNumber, kerr.UnknownServerError, kerr.InvalidRecord,
+		kerr.NotEnoughReplicas, kerr.CorruptMessage, kerr.OutOfOrderSequenceNumber, kerr.DuplicateSequenceNumber, kerr.UnknownProducerID,
+		kerr.InvalidProducerEpoch, kerr.ProducerFenced, kerr.TopicAuthorizationFailed, kerr.ClusterAuthorizationFailed, kerr.ThrottlingQuotaExceeded,
+		kerr.PolicyViolation, kerr.InvalidTopicException,
 	} {
 		t.Run(fault.Message, func(t *testing.T) {
 			c, o := fakeCluster(t, kfake.SeedTopics(2, "dlq"))
@@ -242,13 +290,14 @@ func TestSinkAcksOnlyWhatThePartitionTook(t *testing.T) {
 				switch {
 				case p == 0 && out.Verdict != sinks.Ack:
 					t.Fatalf("record %d, of the sound partition: %+v", i, out)
-				case p == 1 && (out.Verdict != sinks.Retry || out.Status != int(fault.Code) || !strings.Contains(out.Reason, "dlq")):
+				case p == 1 && (out.Verdict != sinks.Retry || out.Status != int(fault.Code) || !strings.Contains(out.Reason, "dlq") && fault != kerr.ThrottlingQuotaExceeded):
 					t.Fatalf("record %d, of the failing partition: %+v", i, out)
 				case p == 1:
 					again.Add(b.Records[i])
 				}
 			}
 			allAcked(t, deliver(t, s, again))
+			stored(t, o, "dlq", 100)
 		})
 	}
 }
@@ -275,9 +324,10 @@ func TestSinkTakesSilenceForNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c, o := fakeCluster(t, kfake.SeedTopics(1, "dlq"))
 			s := newTestSink(t, o, "dlq")
+			s.patience = 0
 			c.ControlKey(int16(kmsg.Produce), answer)
 			b := letters(10, 100)
-			outcomes, err := s.Deliver(t.Context(), b, func() {})
+			outcomes, err := s.Deliver(t.Context(), b, func(sinks.Note) {})
 			var re *sinks.RequestError
 			if !errors.As(err, &re) || outcomes != nil {
 				t.Fatalf("got %v and error %v, want a RequestError", outcomes, err)
@@ -301,7 +351,7 @@ func TestSinkLetsGoOfTheRecordsWhenTheContextEnds(t *testing.T) {
 		return nil, nil, true // never answered
 	})
 	b := letters(3000, 1000) // more than one request
-	_, err := s.Deliver(ctx, b, func() {})
+	_, err := s.Deliver(ctx, b, func(sinks.Note) {})
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("error %v, want canceled", err)
 	}
@@ -321,7 +371,7 @@ func TestSinkCopiesNothingWhileItsRoomIsTaken(t *testing.T) {
 	ctx, stop := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer stop()
 	b := batchOf(buffer.Record{Value: make([]byte, 500_000)})
-	if outcomes, err := s.Deliver(ctx, b, func() {}); !errors.Is(err, context.DeadlineExceeded) {
+	if outcomes, err := s.Deliver(ctx, b, func(sinks.Note) {}); !errors.Is(err, context.DeadlineExceeded) {
 		t.Fatalf("outcomes %v, error %v", outcomes, err)
 	}
 	s.room.Release(roomBytes)
@@ -341,13 +391,7 @@ func TestSinkGoesOnWhenTheLeaderMoves(t *testing.T) {
 	if err := c.MoveTopicPartition("dlq", 0, (c.LeaderFor("dlq", 0)+1)%3); err != nil {
 		t.Fatal(err)
 	}
-	b := letters(10, 10)
-	for _, out := range deliver(t, s, b) {
-		if out.Verdict != sinks.Retry {
-			t.Fatalf("acknowledged by a broker that does not lead: %+v", out)
-		}
-	}
-	allAcked(t, deliver(t, s, b))
+	allAcked(t, deliver(t, s, letters(10, 10)))
 	stored(t, o, "dlq", 20)
 }
 
@@ -360,7 +404,7 @@ func TestSinkMakesItsTopicWhenItIsGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	for try := 0; ; try++ {
-		outcomes, err := s.Deliver(t.Context(), b, func() {})
+		outcomes, err := s.Deliver(t.Context(), b, func(sinks.Note) {})
 		if err == nil && outcomes[0].Verdict == sinks.Ack {
 			break
 		}
@@ -385,7 +429,7 @@ func TestSinkBlocksLoudlyWhileItsTopicIsMissingAndMayNotBeMade(t *testing.T) {
 	})
 	s := newTestSink(t, o, "dlq")
 	for range 2 {
-		_, err := s.Deliver(t.Context(), letters(10, 10), func() {})
+		_, err := s.Deliver(t.Context(), letters(10, 10), func(sinks.Note) {})
 		var re *sinks.RequestError
 		if !errors.As(err, &re) || !re.Misconfigured || !strings.Contains(err.Error(), "kafka-acls") {
 			t.Fatalf("error %v; want one that says which right is missing", err)
@@ -395,7 +439,7 @@ func TestSinkBlocksLoudlyWhileItsTopicIsMissingAndMayNotBeMade(t *testing.T) {
 
 func TestSinkWaitsForABrokerThatComesLater(t *testing.T) {
 	s := newTestSink(t, Options{Brokers: []string{"127.0.0.1:1"}}, "dlq")
-	_, err := s.Deliver(t.Context(), letters(1, 1), func() {})
+	_, err := s.Deliver(t.Context(), letters(1, 1), func(sinks.Note) {})
 	var re *sinks.RequestError
 	if !errors.As(err, &re) || re.Misconfigured || !strings.Contains(err.Error(), "nothing listens there") {
 		t.Fatalf("error %v", err)
@@ -410,7 +454,7 @@ func TestSinkTakesUpARotatedPassword(t *testing.T) {
 			password.Store("old-secret")
 			o.SASL = &SASL{Mechanism: mechanism, Username: "weir", Password: func() (string, error) { return password.Load().(string), nil }}
 			s := newTestSink(t, o, "dlq")
-			_, err := s.Deliver(t.Context(), letters(1, 1), func() {})
+			_, err := s.Deliver(t.Context(), letters(1, 1), func(sinks.Note) {})
 			var re *sinks.RequestError
 			if !errors.As(err, &re) || !strings.Contains(err.Error(), "are the user name and the password right?") {
 				t.Fatalf("error %v", err)
@@ -428,7 +472,7 @@ func TestSinkSaysWhichSecretItCannotRead(t *testing.T) {
 	_, o := fakeCluster(t, kfake.SeedTopics(1, "dlq"), kfake.EnableSASL())
 	for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-256"} {
 		o.SASL = &SASL{Mechanism: mechanism, Username: "weir", Password: func() (string, error) { return "", errors.New("no such file") }}
-		_, err := newTestSink(t, o, "dlq").Deliver(t.Context(), letters(1, 1), func() {})
+		_, err := newTestSink(t, o, "dlq").Deliver(t.Context(), letters(1, 1), func(sinks.Note) {})
 		if err == nil || !strings.Contains(err.Error(), `"weir": no such file`) {
 			t.Errorf("%s: error %v", mechanism, err)
 		}
@@ -442,25 +486,21 @@ func TestClosedSinkDeliversNothing(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Deliver(t.Context(), letters(1, 1), func() {}); err == nil {
+	if _, err := s.Deliver(t.Context(), letters(1, 1), func(sinks.Note) {}); err == nil {
 		t.Error("a closed sink delivered")
 	}
 }
 
-func TestNextRunKeepsRequestsSmallAndOrdered(t *testing.T) {
-	b := batchOf(
-		buffer.Record{Value: make([]byte, 3<<20)},
-		buffer.Record{Value: make([]byte, 700_000)},
-		buffer.Record{Value: make([]byte, 700_000)},
-		buffer.Record{Value: make([]byte, 10)},
-	)
-	var ends []int
-	for at := 0; at < len(b.Records); {
-		end, _ := nextRun(b.Records, at)
-		ends = append(ends, end)
-		at = end
+func TestSharesKeepRequestsSmallAndOrdered(t *testing.T) {
+	var sh share
+	for i, n := range []int64{3 << 20, 700_000, 700_000, 10} {
+		sh.add(i, n)
 	}
-	if !slices.Equal(ends, []int{1, 2, 4}) {
-		t.Errorf("runs end at %v", ends)
+	var sizes []int
+	for _, r := range sh.runs {
+		sizes = append(sizes, r.records)
+	}
+	if !slices.Equal(sizes, []int{1, 1, 2}) || !slices.Equal(sh.at, []int{0, 1, 2, 3}) {
+		t.Errorf("runs of %v records, in the order %v", sizes, sh.at)
 	}
 }

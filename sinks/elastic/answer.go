@@ -34,8 +34,12 @@ const answerQuery = "filter_path=items.*.status,items.*.failure_store,items.*.er
 // short.
 func answerLimit(n int) int { return 64<<10 + n*4<<10 }
 
+// maxClipped leaves more of a string than is ever shown, so that one of our
+// secrets is not cut in two just where it would show.
+const maxClipped = 2 * maxReason
+
 // A clipper reads JSON as its source does, with every string in it cut to its
-// first maxReason bytes: Elasticsearch's reason quotes a value that it could not
+// first maxClipped bytes: Elasticsearch's reason quotes a value that it could not
 // parse as a whole, and that is as long as its producer likes.
 type clipper struct {
 	src    io.Reader
@@ -83,7 +87,7 @@ func (c *clipper) keep(b byte) bool {
 		c.inside = false
 		return true
 	}
-	c.drop = c.length > maxReason
+	c.drop = c.length > maxClipped
 	c.slash = b == '\\'
 	return !c.drop
 }
@@ -94,52 +98,153 @@ func (c *clipper) keep(b byte) bool {
 // Errors: everything that is not exactly n items, each with a status, under the
 // name of the action. Such an answer settles nothing.
 func parseAnswer(b []byte, op string, n int, items []item) ([]item, error) {
-	if got, ok := parsePlainAnswer(b, op, n, items); ok {
+	if got, ok := parseUsualAnswer(b, op, n, items); ok {
 		return got, nil
 	}
 	return parseAnyAnswer(b, op, n, items)
 }
 
-// parsePlainAnswer reads the answer to a batch that went well, which is nearly
-// every one: {"items":[{"create":{"status":201}},...]} without white space. It
-// gives up on anything else.
-func parsePlainAnswer(b []byte, op string, n int, items []item) ([]item, bool) {
-	const (
-		open  = `{"items":[`
-		after = `":{"status":`
-	)
-	if n == 0 || !bytes.HasPrefix(b, []byte(open)) {
+// parseUsualAnswer reads the answer as Elasticsearch writes it:
+// {"items":[{"create":{"status":201}},...]} without white space. An item in the
+// usual form costs little; any other goes to encoding/json by itself. Where
+// anything else is unusual it gives up, and the answer is parseAnyAnswer's.
+func parseUsualAnswer(b []byte, op string, n int, items []item) ([]item, bool) {
+	if n == 0 {
 		return nil, false
 	}
-	// What stands before each status is the same everywhere.
-	before := make([]byte, 0, 32)
-	before = append(before, `{"`...)
-	before = append(before, op...)
-	before = append(before, after...)
-	b = b[len(open):]
-	for i := range n {
-		if i > 0 {
-			if len(b) == 0 || b[0] != ',' {
-				return nil, false
-			}
-			b = b[1:]
-		}
-		// Three digits and two braces.
-		if len(b) < len(before)+5 || string(b[:len(before)]) != string(before) {
-			return nil, false
-		}
-		b = b[len(before):]
-		x, y, z := b[0]-'0', b[1]-'0', b[2]-'0'
-		if x < 1 || x > 9 || y > 9 || z > 9 || b[3] != '}' || b[4] != '}' {
-			return nil, false
-		}
-		items = append(items, item{Status: int(x)*100 + int(y)*10 + int(z)})
-		b = b[5:]
+	open := `{"` + op + `":`
+	c := cursor(b)
+	if !c.skip(`{"items":[`) {
+		return nil, false
 	}
-	if !bytes.HasPrefix(b, []byte("]}")) || len(trim(b[2:])) > 0 {
+	for i := range n {
+		if i > 0 && !c.skip(",") || !c.skip(open) {
+			return nil, false
+		}
+		it, ok := c.result()
+		if !ok || !c.skip("}") {
+			return nil, false
+		}
+		items = append(items, it)
+	}
+	if !c.skip("]}") || len(trim(c)) > 0 {
 		return nil, false
 	}
 	return items, true
+}
+
+// A cursor is what is left to read of JSON without white space. What it cannot
+// skip or read stays.
+type cursor []byte
+
+// skip skips s if it is next.
+func (c *cursor) skip(s string) bool {
+	if len(*c) < len(s) || string((*c)[:len(s)]) != s {
+		return false
+	}
+	*c = (*c)[len(s):]
+	return true
+}
+
+// result reads what stands behind an action's name.
+func (c *cursor) result() (item, bool) {
+	start := *c
+	if it, ok := c.usualResult(); ok {
+		return it, true
+	}
+	*c = start[objectSize(start):]
+	var r result
+	if json.Unmarshal(start[:len(start)-len(*c)], &r) != nil || r.Status == nil {
+		return item{}, false
+	}
+	return r.take(), true
+}
+
+// usualResult reads a status, and then a failure_store or an error or both in
+// the order in which Elasticsearch writes them.
+func (c *cursor) usualResult() (it item, ok bool) {
+	if !c.skip(`{"status":`) || len(*c) < 4 {
+		return item{}, false
+	}
+	x, y, z := (*c)[0]-'0', (*c)[1]-'0', (*c)[2]-'0'
+	if x < 1 || x > 9 || y > 9 || z > 9 {
+		return item{}, false
+	}
+	it.Status = int(x)*100 + int(y)*10 + int(z)
+	*c = (*c)[3:]
+	if c.skip("}") {
+		return it, true
+	}
+	if c.skip(`,"failure_store":"`) && !c.text(&it.FailureStore) {
+		return item{}, false
+	}
+	if c.skip(`,"error":{"type":"`) {
+		it.Error = new(itemError)
+		if !c.text(&it.Error.Type) || !c.skip(`,"reason":"`) || !c.text(&it.Error.Reason) || !c.skip("}") {
+			return item{}, false
+		}
+	}
+	return it, c.skip("}")
+}
+
+// text reads the rest of a string of nothing but printable ASCII and no escape:
+// its bytes are its characters.
+func (c *cursor) text(s *string) bool {
+	end := bytes.IndexByte(*c, '"')
+	if end < 0 {
+		return false
+	}
+	for _, b := range (*c)[:end] {
+		if b < ' ' || b > '~' || b == '\\' {
+			return false
+		}
+	}
+	*s = string((*c)[:end])
+	*c = (*c)[end+1:]
+	return true
+}
+
+// maxNested bounds how deep a result may be nested. encoding/json gives up at ten
+// thousand levels: far above, it is the same with and without those around it.
+const maxNested = 32
+
+// objectSize is how long the JSON object is that b begins with, 0 for none. The
+// object need not be valid; one that is ends just there.
+func objectSize(b []byte) int {
+	depth, inside := 0, false // a string
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case inside:
+			inside = c != '"'
+			if c == '\\' {
+				i++
+			}
+		case c == '"':
+			inside = true
+		case c == '{', c == '[':
+			depth++
+		case c == '}', c == ']':
+			depth--
+			if depth == 0 {
+				return i + 1
+			}
+		}
+		if depth < 1 || depth > maxNested {
+			return 0
+		}
+	}
+	return 0
+}
+
+// A result is an item that may have no status.
+type result struct {
+	item
+	Status *int `json:"status"`
+}
+
+func (r *result) take() item {
+	r.item.Status = *r.Status
+	return r.item
 }
 
 // parseAnyAnswer reads any answer.
@@ -205,21 +310,17 @@ func (l *itemList) item(d *json.Decoder) (item, error) {
 	if op != l.op {
 		return item{}, fmt.Errorf("item %d %w is not a single %q", l.n, errItem, l.op)
 	}
-	var it struct {
-		item
-		Status *int `json:"status"`
-	}
-	if err := d.Decode(&it); err != nil {
+	var r result
+	if err := d.Decode(&r); err != nil {
 		return item{}, err
 	}
-	if it.Status == nil {
+	if r.Status == nil {
 		return item{}, fmt.Errorf("item %d %w has no status", l.n, errItem)
 	}
 	if shut, _ := d.Token(); shut != json.Delim('}') {
 		return item{}, fmt.Errorf("item %d %w is not a single %q", l.n, errItem, l.op)
 	}
-	it.item.Status = *it.Status
-	return it.item, nil
+	return r.take(), nil
 }
 
 // describe is err without what it may quote of the answer.
@@ -235,33 +336,33 @@ func describe(err error) error {
 	return errors.New("not JSON")
 }
 
-// verdict says what it means for the record. op is the action, id whether we
-// gave the document an id.
-func (it *item) verdict(op string, id, quote bool) sinks.Outcome {
+// verdict says what it means for its record.
+func (s *Sink) verdict(it *item) sinks.Outcome {
 	o := sinks.Outcome{Status: it.Status}
 	if it.Error != nil {
-		o.Reason = it.Error.text(quote)
+		text := it.Error.text(s.cfg.IncludeReasons)
 		if it.is("security_exception") {
-			o.Reason = oneLine(it.Error.Type+": "+it.Error.missingRight(), maxReason)
+			text = it.Error.Type + ": " + it.Error.missingRight()
 		}
+		o.Reason = s.said(text, maxReason)
 	}
-	switch s := it.Status; {
-	case (s == 200 || s == 201) && it.Error == nil:
+	switch status := it.Status; {
+	case (status == 200 || status == 201) && it.Error == nil:
 		o.Verdict = sinks.Ack
 		if it.FailureStore == "used" {
 			o.Note = sinks.Quarantined
 		}
-	case s == 409 && op == "create" && id && it.is("version_conflict_engine_exception"):
+	case status == 409 && s.cfg.Op == opCreate && s.layout.id != idNone && it.is("version_conflict_engine_exception"):
 		o.Verdict, o.Note, o.Reason = sinks.Ack, sinks.Duplicate, ""
-	case s == 429:
+	case status == 429:
 		o.Note = sinks.Overloaded
-	case s == 401, s == 403, s == 404:
+	case status == 401, status == 403, status == 404:
 		o.Note = sinks.Misconfigured
-	case s == 400 && it.ofSettings():
+	case status == 400 && it.ofSettings():
 		o.Note = sinks.Misconfigured
-	case s == 400 && it.Error != nil:
+	case status == 400 && it.Error != nil:
 		o.Verdict = sinks.Reject
-	case s == 500 && it.ofPipeline():
+	case status == 500 && it.ofPipeline():
 		o.Verdict = sinks.Reject
 	}
 	return o
@@ -318,7 +419,7 @@ func (it *item) ofPipeline() bool { return it.is("fail_processor_exception") || 
 // maxReason bounds the reason of an Outcome, in bytes.
 const maxReason = 1 << 10
 
-// text is the error as one line.
+// text is the error as it was said.
 func (e *itemError) text(quote bool) string {
 	s := e.Type
 	if s == "" {
@@ -327,7 +428,7 @@ func (e *itemError) text(quote bool) string {
 	if quote && e.Reason != "" {
 		s += ": " + e.Reason
 	}
-	return oneLine(s, maxReason)
+	return s
 }
 
 // oneLine is s without control characters, cut after at most n bytes.

@@ -103,15 +103,42 @@ func BenchmarkDeliver(b *testing.B) {
 	}
 }
 
+// BenchmarkAnswer: the share of items that are refused in a hundred. full is what
+// a node without room says, the same of all items of a shard; there is what
+// meets its own id, when a batch is sent a second time.
 func BenchmarkAnswer(b *testing.B) {
 	const n = 5000
-	answer := []byte(`{"items":[` + strings.TrimSuffix(strings.Repeat(`{"create":{"status":201}},`, n), ",") + `]}`)
-	items := make([]item, 0, n)
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := parseAnswer(answer, "create", n, items[:0]); err != nil {
-			b.Fatal(err)
-		}
+	full := func(i int) string {
+		return fmt.Sprintf(`{"create":{"status":429,"error":{"type":"es_rejected_execution_exception","reason":"rejected execution of primary operation `+
+			`[coordinating_and_primary_bytes=53612123, replica_bytes=0, all_bytes=53612123, primary_operation_bytes=%d, max_coordinating_and_primary_bytes=53687091]"}}}`, 1400000+i%3)
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/record")
+	there := func(i int) string {
+		return fmt.Sprintf(`{"create":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"[5L6g3nShT-eMCtK--X86sw:YliYLvSoSSGAov0MzWytyg:3:%d]: `+
+			`version conflict, document already exists (current version [1])"}}}`, 1000000+i)
+	}
+	for _, c := range []struct {
+		name    string
+		percent int
+		refused func(int) string
+	}{
+		{"0", 0, full}, {"full-1", 1, full}, {"full-5", 5, full}, {"full-20", 20, full}, {"full-100", 100, full}, {"there-20", 20, there}, {"there-100", 100, there},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			said := make([]string, n)
+			for i := range said {
+				if said[i] = `{"create":{"status":201}}`; i*37%100 < c.percent {
+					said[i] = c.refused(i)
+				}
+			}
+			answer := []byte(`{"items":[` + strings.Join(said, ",") + `]}`)
+			items := make([]item, 0, n)
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := parseAnswer(answer, "create", n, items[:0]); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/item")
+		})
+	}
 }

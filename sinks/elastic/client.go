@@ -18,6 +18,7 @@ import (
 	"github.com/elastic/go-elasticsearch/v8"
 
 	"weir/sinks"
+	"weir/sinks/template"
 )
 
 // Config says where and how to write. New checks it.
@@ -63,9 +64,10 @@ type Sink struct {
 	bulkPath  string // with its query
 	pools     pools
 
-	authMu sync.Mutex
-	auth   string
-	authOK bool
+	authMu  sync.Mutex
+	auth    string
+	authOK  bool
+	secrets secrets
 }
 
 // do performs one small request (not a _bulk) and returns the answer's status
@@ -95,7 +97,7 @@ func (s *Sink) do(ctx context.Context, method, path string, body []byte) (status
 	defer res.Body.Close()
 	answer, err = readBounded(res.Body, maxSmallAnswer, nil)
 	if err != nil {
-		return 0, nil, &sinks.RequestError{Status: res.StatusCode, Endpoint: endpoint(req), Err: err}
+		return 0, nil, &sinks.RequestError{Status: res.StatusCode, Endpoint: endpoint(req), Err: s.quoted(err)}
 	}
 	return res.StatusCode, answer, nil
 }
@@ -158,19 +160,12 @@ func (s *Sink) failed(req *http.Request, err error) error {
 		re.Err = cause
 	case isCertificateError(err):
 		re.Misconfigured = true
-		re.Err = &shortError{err}
+		re.Err = s.quoted(err)
 	default:
-		re.Err = &shortError{err}
+		re.Err = s.quoted(err)
 	}
 	return re
 }
-
-// shortError is an error of the HTTP client on one line of bearable length: it
-// can quote what the server said.
-type shortError struct{ error }
-
-func (e *shortError) Error() string { return oneLine(e.error.Error(), maxReason) }
-func (e *shortError) Unwrap() error { return e.error }
 
 // isCertificateError reports whether the two sides do not trust each other,
 // which no retry mends.
@@ -200,6 +195,7 @@ func (s *Sink) authorization() (string, error) {
 		return "", errors.New("the credentials hold a line break")
 	}
 	s.auth, s.authOK = v, true
+	s.secrets.learn(v)
 	return v, nil
 }
 
@@ -351,14 +347,14 @@ func New(cfg Config) (*Sink, error) {
 
 // target takes over the name to write to.
 func (l *layout) target(cfg *Config) error {
-	template, what := cfg.Index, "index"
+	target, what := cfg.Index, "index"
 	switch {
 	case cfg.Index == "" && cfg.DataStream == "", cfg.Index != "" && cfg.DataStream != "":
 		return errors.New("want exactly one of index and data stream")
 	case cfg.DataStream != "":
-		template, what = cfg.DataStream, "data stream"
+		target, what = cfg.DataStream, "data stream"
 	}
-	n, err := parseName(template)
+	n, err := parseName(target)
 	if err != nil {
 		return fmt.Errorf("%s: %w", what, err)
 	}
@@ -381,11 +377,11 @@ func (l *layout) identify(id string) error {
 		if !open || !closed || strings.ContainsAny(inner, "{}") {
 			return fmt.Errorf("id %q: want offset, key, none or {field.path}", id)
 		}
-		path, err := parsePath(inner)
+		f, err := template.ParseField(inner)
 		if err != nil {
-			return fmt.Errorf("id: %w", err)
+			return fmt.Errorf("id %q: %w", id, err)
 		}
-		l.id, l.idPath = idField, path
+		l.id, l.idField = idField, f
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -31,7 +32,7 @@ type answer struct {
 
 // Deliver sends b as one _bulk request. A record that there is no legal index
 // name or id for is rejected and not sent.
-func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func()) ([]sinks.Outcome, error) {
+func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func(sinks.Note)) ([]sinks.Outcome, error) {
 	outcomes := make([]sinks.Outcome, len(b.Records))
 	e, ok := s.pools.encoders.Get().(*encoder)
 	if !ok {
@@ -86,7 +87,7 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func()) ([]sinks.
 		if outcomes[i].Verdict == sinks.Reject {
 			continue // by the encoder
 		}
-		outcomes[i] = items[next].verdict(s.cfg.Op, s.layout.id != idNone, s.cfg.IncludeReasons)
+		outcomes[i] = s.verdict(&items[next])
 		if outcomes[i].Status == http.StatusForbidden {
 			s.forgetAll() // another key may have more rights
 		}
@@ -145,7 +146,7 @@ func (s *Sink) bulk(ctx context.Context, src io.Reader, of *buffer.Batch, a *ans
 		if cause := context.Cause(ctx); cause != nil {
 			err = fmt.Errorf("%w (after %s)", err, time.Since(begun).Round(time.Millisecond))
 		}
-		return "", &sinks.RequestError{Status: status, Endpoint: from, Err: err}
+		return "", &sinks.RequestError{Status: status, Endpoint: from, Err: s.quoted(err)}
 	}
 	if conn != nil && conn.gone.Load() {
 		return "", &sinks.RequestError{Status: status, Endpoint: from, Err: errEarly}
@@ -176,9 +177,9 @@ func (s *Sink) refused(res *http.Response, from string, text []byte) error {
 	case res.StatusCode == http.StatusUnauthorized:
 		e.Err = errors.New("the credentials were refused")
 	case res.StatusCode == http.StatusForbidden && parsed && answer.Error.Type == "security_exception":
-		e.Err = errors.New(oneLine(answer.Error.missingRight(), maxReason))
+		e.Err = errors.New(s.said(answer.Error.missingRight(), maxReason))
 	case !genuine:
-		e.Err = fmt.Errorf("the answer is not Elasticsearch's (%s)", oneLine(strconv.Quote(res.Header.Get("Content-Type")), 80))
+		e.Err = fmt.Errorf("the answer is not Elasticsearch's (%s)", s.said(strconv.Quote(res.Header.Get("Content-Type")), 80))
 	case !parsed:
 		e.Err = errors.New("no explanation")
 	}
@@ -187,7 +188,7 @@ func (s *Sink) refused(res *http.Response, from string, text []byte) error {
 	case status == http.StatusRequestEntityTooLarge:
 		// Written by the server's HTTP layer, without a header that names it.
 		e.Split, e.Err = true, errors.New("the request is too long")
-	case status == http.StatusTooManyRequests && aboveLimit(answer.Error.Reason):
+	case status == http.StatusTooManyRequests && genuine && aboveLimit(answer.Error.Reason):
 		e.Split = true
 	case status == http.StatusBadRequest:
 		// Of a 400 it is not known which record it is about. But when a proxy says it,
@@ -205,7 +206,7 @@ func (s *Sink) refused(res *http.Response, from string, text []byte) error {
 		quote = true
 	}
 	if e.Err == nil {
-		e.Err = errors.New(answer.Error.text(quote))
+		e.Err = errors.New(s.said(answer.Error.text(quote), maxReason))
 	}
 	return e
 }
@@ -240,20 +241,18 @@ func ofRequest(e *itemError) bool {
 	return false
 }
 
-// maxRetryAfter bounds what a Retry-After can ask for.
-const maxRetryAfter = time.Hour
-
 // retryAfter reads the header of that name: seconds or a date (RFC 9110 10.2.3).
-// What cannot be read asks for nothing.
+// What cannot be read asks for nothing. How long is too long is the connector's
+// word; here it only has to fit.
 func retryAfter(h string, now time.Time) time.Duration {
 	if h == "" {
 		return 0
 	}
 	var d time.Duration
 	if n, err := strconv.ParseUint(h, 10, 64); err == nil {
-		d = time.Duration(min(n, uint64(maxRetryAfter/time.Second))) * time.Second
+		d = time.Duration(min(n, uint64(math.MaxInt64/time.Second))) * time.Second
 	} else if at, err := http.ParseTime(h); err == nil {
 		d = at.Sub(now)
 	}
-	return min(max(d, 0), maxRetryAfter)
+	return max(d, 0)
 }

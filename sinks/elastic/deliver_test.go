@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -182,7 +183,7 @@ func TestRequestErrors(t *testing.T) {
 		"429 below the limit":    {fault: sinktest.Fault{Status: 429, Body: `{"error":{"type":"es_rejected_execution_exception","reason":"[coordinating_and_primary_bytes=53687000, coordinating_operation_bytes=6291, max_coordinating_bytes=53687091]"}}`}, want: sinks.RequestError{Status: 429}},
 		"500":                    {fault: sinktest.Fault{Status: 500}, want: sinks.RequestError{Status: 500}},
 		"502 HTML":               {fault: sinktest.Fault{Status: 502, Foreign: true, Body: "<html>SECRET", Header: http.Header{"Content-Type": {"text/html"}}}, want: sinks.RequestError{Status: 502}, err: "text/html"},
-		"503":                    {fault: sinktest.Fault{Status: 503, Header: http.Header{"Retry-After": {"999999999999"}}}, want: sinks.RequestError{Status: 503, RetryAfter: time.Hour}},
+		"503":                    {fault: sinktest.Fault{Status: 503, Header: http.Header{"Retry-After": {"86400"}}}, want: sinks.RequestError{Status: 503, RetryAfter: 24 * time.Hour}},
 		"503 nonsense":           {fault: sinktest.Fault{Status: 503, Header: http.Header{"Retry-After": {"-5"}}}, want: sinks.RequestError{Status: 503}},
 		"reset before reading":   {fault: sinktest.Fault{Unread: true, ResetBefore: true}},
 		"reset before storing":   {fault: sinktest.Fault{ResetBefore: true}},
@@ -244,11 +245,13 @@ func TestRequestErrors(t *testing.T) {
 func TestRetryAfter(t *testing.T) {
 	now := time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
 	for h, want := range map[string]time.Duration{
-		"": 0, "0": 0, "3": 3 * time.Second, "3600": time.Hour, "3601": time.Hour,
-		"18446744073709551615": time.Hour, "99999999999999999999999": 0, "1.5": 0, "soon": 0,
+		"": 0, "0": 0, "3": 3 * time.Second, "3600": time.Hour, "3601": time.Hour + time.Second,
+		"9223372036": 9223372036 * time.Second, "9223372037": 9223372036 * time.Second, "18446744073709551615": 9223372036 * time.Second,
+		"99999999999999999999999": 0, "-1": 0, "1.5": 0, "soon": 0,
 		"Wed, 01 May 2024 12:00:30 GMT": 30 * time.Second,
 		"Wed, 01 May 2024 11:00:30 GMT": 0,
-		"Wed, 01 May 2030 11:00:30 GMT": time.Hour,
+		"Wed, 01 May 2024 14:00:00 GMT": 2 * time.Hour,
+		"Fri, 31 Dec 9999 23:59:59 GMT": math.MaxInt64,
 	} {
 		if got := retryAfter(h, now); got != want {
 			t.Errorf("%q: %s, want %s", h, got, want)
@@ -464,6 +467,41 @@ func TestPing(t *testing.T) {
 	}
 	if _, err = s.Ping(t.Context()); !requestError(t, err).Misconfigured {
 		t.Error(err)
+	}
+}
+
+// A key that may write and nothing else must not fail the check, and what was not
+// looked at must not pass for verified. A proxy's 403 is not Elasticsearch's.
+func TestPingWithoutTheRightToAsk(t *testing.T) {
+	const denied = `{"error":{"type":"security_exception","reason":"action [cluster:monitor/main] is unauthorized for API key id [a] of user [elastic], ` +
+		`this action is granted by the cluster privileges [monitor,manage,all]"},"status":403}`
+	for _, c := range []struct {
+		status int
+		body   string
+		fails  bool
+	}{
+		{403, denied, false}, {403, `{"error":{"type":"other"}}`, true}, {403, "<html>", true}, {403, "", true}, {401, denied, true}, {500, denied, true},
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(c.status)
+			_, _ = io.WriteString(w, c.body)
+		}))
+		s, err := New(testConfig(srv.URL))
+		if err != nil {
+			t.Fatal(err)
+		}
+		info, err := s.Ping(t.Context())
+		switch {
+		case c.fails && (err == nil || requestError(t, err).Status != c.status || info != Info{}):
+			t.Errorf("%d %s: %+v %v", c.status, c.body, info, err)
+		case !c.fails && (err != nil || info.Version != "" || !strings.Contains(info.Unverified, "version") || !strings.Contains(info.Unverified, "[monitor,manage,all]")):
+			t.Errorf("%+v %v", info, err)
+		}
+		if found := s.Check(t.Context()); c.fails != (found[0].State == sinks.Bad) || !c.fails && (found[0].State != sinks.Doubtful || len(found) != 2) {
+			t.Errorf("%d %s: %+v", c.status, c.body, found)
+		}
+		s.Close()
+		srv.Close()
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"weir/buffer"
 	"weir/sinks"
+	"weir/sinks/template"
 )
 
 // An encoder reads as the body of one _bulk request: for every record a line
@@ -39,8 +40,7 @@ type encoder struct {
 	lastOrigin *buffer.Origin
 	lastText   *originText
 
-	nameOrigin *buffer.Origin // of the record whose name is in index; nil: none
-	nameSecond int64
+	named *buffer.Record // whose name is in index; nil: none
 
 	stamp       []byte // the last timestamp as JSON
 	stampMillis int64
@@ -56,7 +56,7 @@ type layout struct {
 	open        string // {"create":{
 	index       name
 	id          idKind
-	idPath      []string
+	idField     template.Field // with idField
 	coordinates bool
 	quote       bool // reasons may quote the event
 }
@@ -110,7 +110,7 @@ func (e *encoder) start(l *layout, records []*buffer.Record, outcomes []sinks.Ou
 	e.layout, e.records, e.outcomes, e.now = l, records, outcomes, now
 	e.next, e.sent = 0, 0
 	e.segments, e.piece = nil, nil
-	e.lastOrigin, e.lastText, e.nameOrigin = nil, nil, nil
+	e.lastOrigin, e.lastText, e.named = nil, nil, nil
 	clear(e.origins)
 	return e.advance()
 }
@@ -122,7 +122,7 @@ const maxKept = 256 << 10
 func (e *encoder) release() {
 	e.records, e.outcomes, e.segments, e.piece = nil, nil, nil, nil
 	e.all = [8]segment{}
-	e.lastOrigin, e.lastText, e.nameOrigin = nil, nil, nil
+	e.lastOrigin, e.lastText, e.named = nil, nil, nil
 	clear(e.origins)
 	if e.compacted.Cap() > maxKept {
 		e.compacted = bytes.Buffer{}
@@ -355,7 +355,7 @@ func (e *encoder) action(h []byte, r *buffer.Record, text *originText) ([]byte, 
 	l := e.layout
 	if l.index.fixed == "" {
 		index, err := text.index, text.err
-		if l.index.perRecord {
+		if l.index.text.PerRecord() {
 			index, err = e.name(r)
 		}
 		if err != nil {
@@ -386,7 +386,7 @@ func (e *encoder) action(h []byte, r *buffer.Record, text *originText) ([]byte, 
 		}
 		h = appendID(h, r.Key)
 	case idField:
-		id, err := field(r, l.idPath)
+		id, err := l.idField.Text(r)
 		switch {
 		case err != nil:
 			return h, fmt.Errorf("document id: %w", err)
@@ -403,18 +403,16 @@ func (e *encoder) action(h []byte, r *buffer.Record, text *originText) ([]byte, 
 }
 
 // name is the index name of r where it is not the same for the whole partition.
-// Without a field in it, records of the same second share it.
 func (e *encoder) name(r *buffer.Record) ([]byte, error) {
 	n := &e.layout.index
-	second := r.Time.Unix()
-	if !n.quotes && !n.fractions && r.Origin == e.nameOrigin && second == e.nameSecond {
+	if e.named != nil && n.text.Same(e.named, r) {
 		return e.index, nil
 	}
 	var err error
-	e.nameOrigin = nil
+	e.named = nil
 	e.index, err = n.append(e.index[:0], r, e.layout.quote)
 	if err == nil {
-		e.nameOrigin, e.nameSecond = r.Origin, second
+		e.named = r
 	}
 	return e.index, err
 }
@@ -435,7 +433,7 @@ func (e *encoder) origin(r *buffer.Record) *originText {
 		}
 		text.kafka = strconv.AppendInt(text.kafka, int64(r.Partition), 10)
 		text.kafka = append(text.kafka, `,"offset":`...)
-		if l := e.layout; l.index.fixed == "" && !l.index.perRecord {
+		if l := e.layout; l.index.fixed == "" && !l.index.text.PerRecord() {
 			text.index, text.err = l.index.append(nil, r, l.quote)
 		}
 		if e.origins == nil {

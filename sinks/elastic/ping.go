@@ -16,10 +16,15 @@ type Info struct {
 	ClusterUUID string
 	Version     string // 8.19.0
 	Node        string // the one that answered
+
+	// Unverified says why all else is empty and what that leaves open; empty when
+	// nothing is. To write takes fewer rights than to ask this.
+	Unverified string
 }
 
 // Ping asks one node who it is. It tells whether the cluster can be reached and
-// takes our credentials, not whether we may write.
+// takes our credentials, not whether we may write. Without the cluster privilege
+// monitor that is all it tells, which is no error.
 //
 // Errors: a *sinks.RequestError.
 func (s *Sink) Ping(ctx context.Context) (Info, error) {
@@ -27,11 +32,14 @@ func (s *Sink) Ping(ctx context.Context) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
+	if right, ok := deniedRight(body); ok && status == http.StatusForbidden {
+		return Info{Unverified: s.said("its version, and that it is Elasticsearch, could not be verified: "+right, maxReason)}, nil
+	}
 	if status != http.StatusOK {
 		return Info{}, &sinks.RequestError{
 			Status:        status,
 			Misconfigured: status < 500 && status != http.StatusTooManyRequests,
-			Err:           explain(body),
+			Err:           s.explain(body),
 		}
 	}
 	var a struct {
@@ -47,23 +55,35 @@ func (s *Sink) Ping(ctx context.Context) (Info, error) {
 	}
 	const most = 256
 	return Info{
-		Cluster:     oneLine(a.ClusterName, most),
-		ClusterUUID: oneLine(a.ClusterUUID, most),
-		Version:     oneLine(a.Version.Number, most),
-		Node:        oneLine(a.Name, most),
+		Cluster:     s.said(a.ClusterName, most),
+		ClusterUUID: s.said(a.ClusterUUID, most),
+		Version:     s.said(a.Version.Number, most),
+		Node:        s.said(a.Name, most),
 	}, nil
+}
+
+// deniedRight is the right that is missing where Elasticsearch's security wrote
+// body. A proxy that says 403 does not.
+func deniedRight(body []byte) (string, bool) {
+	var a struct {
+		Error itemError `json:"error"`
+	}
+	if json.Unmarshal(body, &a) != nil || a.Error.Type != "security_exception" {
+		return "", false
+	}
+	return a.Error.missingRight(), true
 }
 
 // explain is the error that Elasticsearch puts into the answer to a request that
 // holds no event.
-func explain(body []byte) error {
+func (s *Sink) explain(body []byte) error {
 	var a struct {
 		Error itemError `json:"error"`
 	}
 	if json.Unmarshal(body, &a) != nil || a.Error.Type == "" {
 		return errors.New("no explanation")
 	}
-	return errors.New(a.Error.text(true))
+	return errors.New(s.said(a.Error.text(true), maxReason))
 }
 
 // Grade is what the sink can promise as it is configured, and why in a sentence.

@@ -22,7 +22,7 @@ func TestAMissingRightIsNamed(t *testing.T) {
 	f := func(reason, want string) {
 		t.Helper()
 		it := item{Status: 403, Error: &itemError{Type: "security_exception", Reason: reason}}
-		o := it.verdict(opCreate, true, false)
+		o := new(Sink).verdict(&it)
 		if o.Verdict != sinks.Retry || o.Note != sinks.Misconfigured || o.Reason != "security_exception: "+want || strings.Contains(o.Reason, "mallory") {
 			t.Errorf("%+v", o)
 		}

@@ -222,17 +222,7 @@ func IndexPattern(template string) string {
 	if err != nil {
 		return ""
 	}
-	var b strings.Builder
-	star := false
-	for _, p := range n.parts {
-		if p.kind == partText {
-			b.WriteString(strings.ToLower(p.text))
-		} else if !star {
-			b.WriteByte('*')
-		}
-		star = p.kind != partText
-	}
-	return b.String()
+	return strings.ToLower(n.text.Pattern())
 }
 
 // overlap reports whether some name matches both patterns.

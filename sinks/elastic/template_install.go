@@ -42,11 +42,12 @@ func (s *Sink) InstallTemplate(ctx context.Context, name string, body []byte) er
 		}
 	}
 	status, answer, err := s.do(ctx, http.MethodPut, "/_index_template/"+url.PathEscape(name), body)
+	name = s.said(name, maxReason) // it can be another's word
 	if err != nil {
 		return fmt.Errorf("index template %q: %w", name, err)
 	}
 	if status/100 != 2 {
-		return fmt.Errorf("index template %q: %w", name, refusal(status, answer, "the cluster privilege manage_index_templates"))
+		return fmt.Errorf("index template %q: %w", name, s.refusal(status, answer, "the cluster privilege manage_index_templates"))
 	}
 	return nil
 }
@@ -78,7 +79,7 @@ func (s *Sink) CheckTemplate(ctx context.Context) (warning string, err error) {
 			warnings = append(warnings, w)
 		}
 	}
-	return strings.Join(warnings, "; "), nil
+	return s.secrets.hide(strings.Join(warnings, "; ")), nil // it names what others made
 }
 
 // indexTemplate is as much of an index template as matters here.
@@ -252,16 +253,16 @@ func (s *Sink) get(ctx context.Context, path, privilege string, v any) error {
 		return err
 	}
 	if status/100 != 2 {
-		return refusal(status, answer, privilege)
+		return s.refusal(status, answer, privilege)
 	}
 	if err := json.Unmarshal(answer, v); err != nil {
-		return &sinks.RequestError{Status: status, Err: fmt.Errorf("an answer that cannot be read: %w", err)}
+		return &sinks.RequestError{Status: status, Err: fmt.Errorf("an answer that cannot be read: %w", s.quoted(err))}
 	}
 	return nil
 }
 
 // refusal is the error for an answer that is not a success.
-func refusal(status int, answer []byte, privilege string) error {
+func (s *Sink) refusal(status int, answer []byte, privilege string) error {
 	re := &sinks.RequestError{Status: status}
 	switch status {
 	case http.StatusUnauthorized:
@@ -280,7 +281,7 @@ func refusal(status int, answer []byte, privilege string) error {
 			re.Err = errors.New(http.StatusText(status))
 			break
 		}
-		reason := said.Error.Reason
+		reason := s.secrets.hide(said.Error.Reason)
 		if len(reason) > 1000 {
 			reason = reason[:1000]
 		}

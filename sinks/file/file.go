@@ -115,7 +115,7 @@ func New(path string, log *slog.Logger) (*Sink, error) {
 // outcome is an Ack, but a Reject for a record whose line would be longer than
 // Read takes. The error is a *sinks.RequestError, after which the file is opened
 // anew by the next attempt.
-func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func()) ([]sinks.Outcome, error) {
+func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func(sinks.Note)) ([]sinks.Outcome, error) {
 	outcomes := make([]sinks.Outcome, len(b.Records))
 	w := &write{done: make(chan error, 1)}
 	for i, r := range b.Records {

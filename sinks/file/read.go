@@ -21,12 +21,21 @@ const maxLine = 256 << 20
 // not acknowledged.
 var ErrTorn = errors.New("the last line is incomplete; its record was not acknowledged")
 
+// LineError is what is wrong with one line: it holds no record that can be read.
+type LineError struct {
+	Line int // from 1 on
+	Err  error
+}
+
+func (e *LineError) Error() string { return fmt.Sprintf("line %d: %v", e.Line, e.Err) }
+func (e *LineError) Unwrap() error { return e.Err }
+
 // Read yields the records of the dead-letter file at path in the order they were
 // written. The file is read as it is, without a lock: a process may be appending.
 //
-// An error for one line, which names the line and not its content, stands in that
-// record's place, and the next line follows if the caller goes on. The other
-// errors, of opening and reading the file and ErrTorn, come last.
+// A *LineError, which names the line and not its content, stands in that record's
+// place, and the next line follows if the caller goes on: what comes n-th is line
+// n. The other errors, of opening and reading the file and ErrTorn, come last.
 func Read(path string) iter.Seq2[*buffer.Record, error] {
 	return func(yield func(*buffer.Record, error) bool) {
 		f, err := openRegular(path, os.O_RDONLY)
@@ -66,9 +75,9 @@ func read(from io.Reader, maxLine int) iter.Seq2[*buffer.Record, error] {
 			}
 			var r *buffer.Record
 			if long {
-				err = fmt.Errorf("line %d is longer than %d bytes", number, maxLine)
+				err = &LineError{number, fmt.Errorf("longer than %d bytes", maxLine)}
 			} else if r, err = parseLine(text); err != nil {
-				err = fmt.Errorf("line %d: %w", number, err)
+				err = &LineError{number, err}
 			}
 			if !yield(r, err) {
 				return

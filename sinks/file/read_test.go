@@ -144,6 +144,9 @@ func TestBadLineIsNamedAndTheNextIsRead(t *testing.T) {
 					if !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "line 2") || strings.Contains(err.Error(), "secret") {
 						t.Errorf("error %q, want one about line 2 that says %q and not what is in it", err, c.want)
 					}
+					if line, ok := errors.AsType[*LineError](err); !ok || line.Line != 2 {
+						t.Errorf("error %#v, want one about a line", err)
+					}
 					got = append(got, "error")
 				} else {
 					got = append(got, fmt.Sprint(r.Offset))

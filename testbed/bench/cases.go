@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -16,9 +17,10 @@ type benchCase struct {
 	backend     backend
 	setup       func(*bridge.Config)
 
-	rate    int    // latency: events a second
-	elastic bool   // the backend is a real Elasticsearch
-	rival   string // a command that is run instead of weir
+	rate    int      // latency: events a second
+	elastic bool     // the backend is a real Elasticsearch
+	sink    bridge.M // of the connector, instead of elasticsearch; URL stands for the endpoint's
+	rival   string   // a command that is run instead of weir
 }
 
 // Groups of cases; each is measured and shown in its own way.
@@ -28,8 +30,12 @@ const (
 	faults     = "faults"
 	latencies  = "latency"
 	real       = "elasticsearch"
+	others     = "sinks"
 	rivals     = "rival"
 )
+
+// endpointURL stands for the endpoint's address in a case's sink.
+const endpointURL = "URL"
 
 // noFaults is the case that the others of its group are measured by.
 const noFaults = "0%"
@@ -69,6 +75,15 @@ func (s settings) all() []benchCase {
 	list = append(list,
 		s.latencyCase(10_000, "10ms"),
 		benchCase{Name: "elasticsearch", Group: real, Load: like(func(l *load) { l.Events = s.elasticEvents }), elastic: true})
+	hec := func(more bridge.M) bridge.M {
+		section := bridge.M{"urls": []string{endpointURL}, "token": "00000000-0000-0000-0000-000000000000"}
+		maps.Copy(section, more)
+		return bridge.M{"splunk_hec": section}
+	}
+	list = append(list,
+		benchCase{Name: "hec", Group: others, Load: s.load, sink: hec(bridge.M{"ack": "off"})},
+		benchCase{Name: "hec-gzip", Group: others, Load: s.load, sink: hec(bridge.M{"ack": "off", "compression": "gzip"})},
+		benchCase{Name: "hec-acks", Group: others, Load: s.load, sink: hec(bridge.M{"ack": "required"}), backend: backend{Acks: true}})
 	if s.rival != "" {
 		l := like(func(l *load) { l.Events = s.rivalEvents })
 		list = append(list,

@@ -224,7 +224,7 @@ func (r *runner) runAll(ctx context.Context, report *Report) error {
 	cases := slices.Clone(r.cases)
 	for i := range max(r.runs, r.paced) {
 		for _, c := range cases {
-			if unpaced := c.Group == throughput || c.Group == rivals; unpaced && i >= r.runs || !unpaced && i >= r.paced {
+			if unpaced := c.Group == throughput || c.Group == rivals || c.Group == others; unpaced && i >= r.runs || !unpaced && i >= r.paced {
 				continue
 			}
 			result, err := r.run(ctx, c, i)

@@ -213,6 +213,11 @@ func (r Report) markdown(w io.Writer) {
 	}
 	flush("Throughput", columns+"missing | twice")
 
+	for _, s := range r.of(others) {
+		usual(s)
+	}
+	flush("Other sinks", columns+"missing | twice")
+
 	// Every refused request has to be made again: that much may be lost, no more.
 	list := r.of(faults)
 	for _, s := range list {

@@ -55,6 +55,9 @@ func (r *runner) start(c benchCase, topic, url string, i int) (*bridge.Process, 
 	if c.setup != nil {
 		c.setup(cfg)
 	}
+	if c.sink != nil {
+		cfg.Connector["sink"] = bridge.Fill(c.sink, endpointURL, url)
+	}
 	p, err := bridge.Start(r.bin, r.dir, name, cfg)
 	return p, cfg, err
 }
@@ -174,7 +177,7 @@ func startSink(b backend, events int) (*sinkProcess, error) {
 		return nil, err
 	}
 	cmd := exec.Command(self, "sink", fmt.Sprint("-slots=", b.Slots), fmt.Sprint("-per-document=", b.PerDocument),
-		"-fault="+b.Fault, fmt.Sprint("-share=", b.Share), fmt.Sprint("-events=", events))
+		"-fault="+b.Fault, fmt.Sprint("-share=", b.Share), fmt.Sprint("-acks=", b.Acks), fmt.Sprint("-events=", events))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()
 	if err != nil {

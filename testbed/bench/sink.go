@@ -29,6 +29,8 @@ type backend struct {
 	// answers 429 for an item.
 	Fault string
 	Share float64
+	// Acks makes the HEC endpoint give acknowledgement ids.
+	Acks bool
 }
 
 // bulk is the endpoint.
@@ -49,6 +51,7 @@ func sinkCommand(args []string) error {
 	flags.DurationVar(&b.PerDocument, "per-document", 0, "service time of a document")
 	flags.StringVar(&b.Fault, "fault", "", "500, 429 or items")
 	flags.Float64Var(&b.Share, "share", 0, "share of requests or items that are refused")
+	flags.BoolVar(&b.Acks, "acks", false, "HEC: give acknowledgement ids")
 	flags.Int64Var(&b.account.expected, "events", 0, "events that will come")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -78,6 +81,12 @@ func (b *bulk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case strings.HasSuffix(r.URL.Path, "/_bulk"):
 		b.serveBulk(w, r)
+	case r.URL.Path == "/services/collector/event":
+		b.serveHEC(w, r)
+	case r.URL.Path == "/services/collector/ack":
+		b.serveAcks(w, r)
+	case strings.HasPrefix(r.URL.Path, "/services/collector/health"):
+		_, _ = io.WriteString(w, `{"text":"HEC is healthy","code":17}`)
 	case r.URL.Path == "/tally":
 		_ = json.NewEncoder(w).Encode(b.tally(r.URL.Query().Has("latency")))
 	case r.URL.Path == "/":
@@ -114,12 +123,7 @@ type request struct {
 var requests = sync.Pool{New: func() any { return new(request) }}
 
 func (b *bulk) serveBulk(w http.ResponseWriter, r *http.Request) {
-	b.mu.Lock()
-	if b.account.First == 0 {
-		b.account.First = time.Now().UnixNano()
-	}
-	b.mu.Unlock()
-
+	b.begin()
 	body := io.Reader(r.Body)
 	if r.Header.Get("Content-Encoding") == "gzip" {
 		text, err := gzip.NewReader(r.Body)
@@ -170,16 +174,10 @@ func (b *bulk) serveBulk(w http.ResponseWriter, r *http.Request) {
 		time.Sleep(busy)
 	}
 
-	now := time.Now()
 	b.mu.Lock()
-	a := &b.account
-	a.Requests++
-	a.Items += int64(len(q.documents) - len(taken))
-	a.Bytes += int64(q.body.Len())
-	a.Busy += busy
-	a.take(taken, now)
-	a.Last = now.UnixNano()
+	b.account.Items += int64(len(q.documents) - len(taken))
 	b.mu.Unlock()
+	b.taken(taken, q.body.Len(), busy)
 
 	w.Header().Set("Content-Length", strconv.Itoa(q.answer.Len()))
 	_, _ = w.Write(q.answer.Bytes())

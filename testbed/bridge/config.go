@@ -58,6 +58,28 @@ func Set(section M, path string, value any) {
 	section[keys[len(keys)-1]] = value
 }
 
+// Fill is a copy of section with word replaced by text wherever it is a value.
+func Fill(section M, word, text string) M {
+	out := M{}
+	for k, v := range section {
+		switch v := v.(type) {
+		case M:
+			out[k] = Fill(v, word, text)
+		case []string:
+			list := make([]string, len(v))
+			for i, s := range v {
+				list[i] = strings.ReplaceAll(s, word, text)
+			}
+			out[k] = list
+		case string:
+			out[k] = strings.ReplaceAll(v, word, text)
+		default:
+			out[k] = v
+		}
+	}
+	return out
+}
+
 // Write writes the configuration to path.
 func (c *Config) Write(path string) error {
 	text, err := yaml.Marshal(c.File)

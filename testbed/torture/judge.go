@@ -148,7 +148,7 @@ func (j *judge) startFront() error {
 		return err
 	}
 	j.front, j.stdin = cmd, stdin
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(5 * time.Millisecond) {
 		c, err := net.Dial("tcp", j.addr)
 		if err == nil {
 			return c.Close()

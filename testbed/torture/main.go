@@ -12,7 +12,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -186,6 +185,14 @@ func torture(ctx context.Context, args []string) error {
 	}
 	defer end()
 
+	// What a plan depends on beside the seed and the round.
+	var more []string
+	flags.Visit(func(f *flag.Flag) {
+		switch f.Name {
+		case "rate", "length", "kinds", "backend":
+			more = append(more, fmt.Sprintf("-%s %q", f.Name, f.Value))
+		}
+	})
 	fmt.Printf("seed %d; one round again: -seed %d -round N\n", o.seed, o.seed)
 	var t table
 	began := time.Now()
@@ -200,7 +207,9 @@ func torture(ctx context.Context, args []string) error {
 		}
 		fmt.Println(res)
 		t.add(res)
-		if o.keep == "" && res.ok() {
+		if !res.ok() {
+			fmt.Println(res.again(more))
+		} else if o.keep == "" {
 			_ = os.RemoveAll(res.dir)
 		}
 		if o.markdown != "" {
@@ -214,7 +223,7 @@ func torture(ctx context.Context, args []string) error {
 	}
 	fmt.Print(t.sum())
 	if t.failed > 0 {
-		return errors.New("the contract was broken")
+		return fmt.Errorf("the contract was broken in %d rounds of seed %d, see above", t.failed, o.seed)
 	}
 	return nil
 }

@@ -25,8 +25,9 @@ const (
 	maxMembers = 4
 	drain      = 5 * time.Second
 	// stopWithin is how long an end in order may take: the drain, 10 s for the last
-	// commit and the farewell where the broker does not answer, and the machine.
-	stopWithin = drain + 10*time.Second + 5*time.Second
+	// commit and the farewell where the broker does not answer, and as much again for
+	// a machine that is busy.
+	stopWithin = 2 * (drain + 10*time.Second)
 )
 
 // start starts the member at place i if it does not run.

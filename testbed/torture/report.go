@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 )
@@ -25,6 +26,27 @@ func (r result) String() string {
 		s += "\n       the harness failed: " + r.err.Error()
 	}
 	return s
+}
+
+// lastWords is how many lines of each log are shown of a round that failed.
+const lastWords = 20
+
+// again is what is needed to look into a round that failed, where nothing but
+// this output may be left: what was done, how to do it again, the ends of the logs.
+// more are the flags that the plan depends on, beside the seed and the round.
+func (r result) again(more []string) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "\n%s  logs: %s\n  the same again: TESTBED=... make torture ARGS='%s'\n", r.plan, r.dir,
+		strings.Join(append([]string{fmt.Sprintf("-seed %d -round %d", r.plan.seed, r.plan.round)}, more...), " "))
+	logs, _ := filepath.Glob(filepath.Join(r.dir, "*.log"))
+	for _, path := range logs {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			text = []byte(err.Error())
+		}
+		fmt.Fprintf(&b, "\n  %s ends with\n%s\n", filepath.Base(path), lastLines(string(text), lastWords))
+	}
+	return b.String()
 }
 
 // names are the kinds of faults of a plan.

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -30,6 +32,25 @@ func TestEveryKindIsDrawn(t *testing.T) {
 		if strings.Contains(k.name, ",") {
 			t.Errorf("%q cannot be named in -kinds", k.name)
 		}
+	}
+}
+
+// Where the machine is gone by the time somebody reads of it, as in CI, the output
+// is all there is.
+func TestFailedRoundSaysHowToDoItAgain(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "weir-1.log"), []byte(strings.Repeat("early\n", 100)+"the last words\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	p := draw(7, 3, 10*time.Second, 1000, nil)
+	got := result{plan: p, dir: dir}.again([]string{`-rate "1000"`})
+	for _, want := range []string{p.String(), `make torture ARGS='-seed 7 -round 3 -rate "1000"'`, dir, "the last words"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if n := strings.Count(got, "early"); n >= lastWords {
+		t.Errorf("%d lines of the log", n+1)
 	}
 }
 

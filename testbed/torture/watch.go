@@ -15,13 +15,17 @@ import (
 // watchCommits reads the group's offsets all the time and has each judged: what
 // is committed must have been delivered before.
 func (r *round) watchCommits(ctx context.Context) {
-	strange := map[string]time.Time{} // commits for topics that we did not make, since when
+	strange := map[string]int{} // commits for topics that we did not make: seen how many times
 	for sleep(ctx, 50*time.Millisecond) {
 		r.readCommits(ctx, strange)
 	}
 }
 
-func (r *round) readCommits(ctx context.Context, strange map[string]time.Time) {
+// strangeLooks is how many times a commit for an unknown topic is looked at before
+// that is a violation.
+const strangeLooks = 200
+
+func (r *round) readCommits(ctx context.Context, strange map[string]int) {
 	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	// First the commits, then the account: the account may be ahead, never behind.
@@ -40,13 +44,11 @@ func (r *round) readCommits(ctx context.Context, strange map[string]time.Time) {
 			continue
 		}
 		// A topic that was made this moment is entered into the account a little later.
-		if since, ok := strange[key]; !ok {
-			strange[key] = time.Now()
-		} else if time.Since(since) > 10*time.Second {
+		if strange[key]++; strange[key] == strangeLooks {
 			r.account.Violation("%s/%d: offset %d is committed with %q, a topic that never was", c.topic, c.partition, c.offset, c.metadata)
-			strange[key] = time.Now().Add(time.Hour)
 		}
 	}
+	r.account.Looked()
 	if r.account.Suspicious() {
 		if ends, err := r.admin.Ends(ask, r.letters()); err == nil {
 			r.account.Ends(ends)

@@ -86,12 +86,14 @@ type part struct {
 	arrived   int64    // behind the highest offset that arrived
 	mark      int64    // below it weir knows every event to be settled
 	passed    []passage
+	floor     int64 // what was committed when the present troubles began: nothing below it may be sent again
 }
 
 // passage says when the mark reached an offset.
 type passage struct {
 	offset int64
 	at     time.Time
+	looks  int64 // as many as there were before
 }
 
 // suspect is an event that was committed past, but is not among the dead letters
@@ -106,8 +108,7 @@ type suspect struct {
 // Account is the books of one round. It is safe for concurrent use.
 type Account struct {
 	Round   string
-	Ordered bool             // no event of a partition may arrive before an earlier one
-	Now     func() time.Time // nil: time.Now
+	Ordered bool // no event of a partition may arrive before an earlier one
 
 	mu       sync.Mutex
 	start    time.Time
@@ -118,8 +119,9 @@ type Account struct {
 	last     int64 // receipt given
 	suspects []suspect
 	letters  map[int32]int64 // read up to, of the dead-letter topic
+	looks    int64           // at the commits, so far
 	trouble  int             // how many troubles last now that keep commits and answers from arriving
-	calm     time.Time       // when the last of them ended
+	calm     int64           // the look at which the last of them is over with all it entails
 	faults   []string
 	c        Counts
 }
@@ -136,31 +138,31 @@ type Counts struct {
 	Unexcused  int64
 	Lost       int64
 	Violations int64
-	// LateCommits are events that weir knew to be settled for longer than
-	// CommitWithin and that were not committed when a member was killed;
+	// LateCommits are events that weir knew to be settled for more than
+	// CommitLooks and that were not committed when a member was killed;
 	// LatestCommit is how long at most.
 	LateCommits  int64
 	LatestCommit time.Duration
 	Disorder     int64 // events that arrived after a later one of their partition
 }
 
-// CommitWithin is how soon what is settled has to be committed: the 200 ms of
-// weir, one look at the commits, and what two busy cores add to it.
-const CommitWithin = 750 * time.Millisecond
-
-// calmAfter is how long after a trouble its consequences may show.
-const calmAfter = 25 * time.Second
+// The account's clock are the looks at the commits that somebody tells it of with
+// Looked. One takes 50 ms, and longer on a machine that is busy, as everything
+// does that is judged by it. While the broker is away there are none.
+const (
+	// CommitLooks is how soon what is settled has to be committed: weir takes 200 ms,
+	// which are four looks. The rest is for processes that have to wait for a
+	// processor, which the one that looks may have had meanwhile: 2 s.
+	CommitLooks = 40
+	// calmAfter is how long after a trouble its consequences may show: a member that
+	// was thought dead is thrown out after 20 s, and may deliver what it holds until
+	// it hears of it. This is 30 s.
+	calmAfter = 600
+)
 
 // New opens the books.
 func New(round string, ordered bool) *Account {
 	return &Account{Round: round, Ordered: ordered, start: time.Now(), ids: map[string]int64{}, receipts: map[int64]receipt{}, letters: map[int32]int64{}}
-}
-
-func (a *Account) now() time.Time {
-	if a.Now != nil {
-		return a.Now()
-	}
-	return time.Now()
 }
 
 // maxFaults is how many violations are told in words.
@@ -169,7 +171,7 @@ const maxFaults = 20
 func (a *Account) violation(format string, args ...any) {
 	a.c.Violations++
 	if len(a.faults) < maxFaults {
-		a.faults = append(a.faults, fmt.Sprintf("%8.3fs ", a.now().Sub(a.start).Seconds())+fmt.Sprintf(format, args...))
+		a.faults = append(a.faults, fmt.Sprintf("%8.3fs ", time.Since(a.start).Seconds())+fmt.Sprintf(format, args...))
 	}
 }
 
@@ -315,7 +317,7 @@ func (a *Account) arrive(e *event, p *part) {
 		}
 	}
 	p.arrived = max(p.arrived, e.offset+1)
-	if a.troubled() {
+	if a.trouble > 0 {
 		e.free = true
 	}
 }
@@ -333,14 +335,7 @@ func (a *Account) keep(e *event, d *Document) Status {
 		default:
 			e.resent++
 			a.c.Resent++
-			if !e.free && !a.troubled() {
-				if e.excused > 0 {
-					e.excused--
-				} else {
-					a.c.Unexcused++
-					a.violation("SENT AGAIN without a reason: %s, committed %d", e, e.log.part(e.partition).committed)
-				}
-			}
+			a.excuse(e)
 			return Exists
 		}
 	}
@@ -353,8 +348,25 @@ func (a *Account) keep(e *event, d *Document) Status {
 	return Stored
 }
 
+// excuse looks for the reason why e was sent again.
+func (a *Account) excuse(e *event) {
+	p := e.log.part(e.partition)
+	switch {
+	case e.free:
+	case a.troubled() && e.offset >= p.floor:
+		// Who sends it has not settled it, so it has not committed it either, and
+		// whoever begins anew begins at what is committed: at no time since the trouble
+		// began can that have been below the floor.
+	case e.excused > 0:
+		e.excused--
+	default:
+		a.c.Unexcused++
+		a.violation("SENT AGAIN without a reason: %s, committed %d, before the last trouble %d", e, p.committed, p.floor)
+	}
+}
+
 // troubled reports whether answers and commits may be lost on their way now.
-func (a *Account) troubled() bool { return a.trouble > 0 || a.now().Sub(a.calm) < calmAfter }
+func (a *Account) troubled() bool { return a.trouble > 0 || a.looks < a.calm }
 
 // Answered notes what became of the answer for which Store gave the receipt: ok
 // when the client had it whole.
@@ -364,7 +376,7 @@ func (a *Account) Answered(number int64, ok bool) {
 	r := a.receipts[number]
 	delete(a.receipts, number)
 	if !ok {
-		excuse(r.events)
+		allow(r.events)
 		return
 	}
 	var touched []*part
@@ -384,13 +396,13 @@ func (a *Account) FrontDied() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	for _, r := range a.receipts {
-		excuse(r.events)
+		allow(r.events)
 	}
 	clear(a.receipts)
 }
 
-// excuse lets each event be sent once more.
-func excuse(events []*event) {
+// allow lets each event be sent once more.
+func allow(events []*event) {
 	for _, e := range events {
 		e.excused++
 	}
@@ -402,8 +414,7 @@ func excuse(events []*event) {
 func (a *Account) Disrupted(killed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := a.now()
-	due := now.Add(-CommitWithin)
+	now := time.Now()
 	for _, l := range a.logs {
 		if l.gone {
 			continue
@@ -419,10 +430,10 @@ func (a *Account) Disrupted(killed bool) {
 			}
 			// What the mark had passed when it was last due.
 			for _, s := range p.passed {
-				if s.at.Before(due) && s.offset > p.committed {
+				if a.looks-s.looks > CommitLooks && s.offset > p.committed {
 					a.c.LateCommits += s.offset - p.committed
-					a.violation("LATE COMMIT: when a member was killed %s/%d was acknowledged up to offset %d for %s, and committed up to %d",
-						l.Topic, slices.Index(l.parts, p), s.offset, now.Sub(s.at).Round(time.Millisecond), p.committed)
+					a.violation("LATE COMMIT: when a member was killed %s/%d was acknowledged up to offset %d for %s and %d looks, and committed up to %d",
+						l.Topic, slices.Index(l.parts, p), s.offset, now.Sub(s.at).Round(time.Millisecond), a.looks-s.looks, p.committed)
 					a.c.LatestCommit = max(a.c.LatestCommit, now.Sub(s.at))
 					break
 				}
@@ -436,9 +447,13 @@ func (a *Account) Disrupted(killed bool) {
 func (a *Account) Trouble() (over func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	fresh := !a.troubled()
 	a.trouble++
 	for _, l := range a.logs {
 		for _, p := range l.parts {
+			if fresh {
+				p.floor = p.committed
+			}
 			for o := p.committed; o < p.arrived; o++ {
 				if e := p.events[o]; e != nil {
 					e.free = true
@@ -450,7 +465,7 @@ func (a *Account) Trouble() (over func()) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.trouble--
-		a.calm = a.now()
+		a.calm = a.looks + calmAfter
 	})
 }
 
@@ -518,13 +533,21 @@ func (a *Account) Committed(topic, topicID string, partition int32, offset int64
 	return false
 }
 
+// Looked notes that the group's commits were read and told with Committed once
+// more.
+func (a *Account) Looked() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.looks++
+}
+
 // compare judges an event below a commit.
 func (a *Account) compare(e *event, commit int64) {
 	switch {
 	case e.settled() || e.checked:
 	case e.refused:
 		e.checked = true
-		a.suspects = append(a.suspects, suspect{e: e, at: commit, when: a.now()})
+		a.suspects = append(a.suspects, suspect{e: e, at: commit, when: time.Now()})
 	default:
 		e.checked = true
 		a.violation("COMMIT AHEAD: offset %d is committed, but not delivered: %s", commit, e)
@@ -566,7 +589,7 @@ func (a *Account) Judge() {
 				return false
 			}
 		}
-		a.violation("COMMIT AHEAD: offset %d was committed, seen %s ago, but its dead letter was not written: %s", s.at, a.now().Sub(s.when).Round(time.Millisecond), s.e)
+		a.violation("COMMIT AHEAD: offset %d was committed, seen %s ago, but its dead letter was not written: %s", s.at, time.Since(s.when).Round(time.Millisecond), s.e)
 		return true
 	})
 }
@@ -582,7 +605,7 @@ func (a *Account) advance(p *part) {
 		p.mark++
 	}
 	if p.mark > before {
-		p.passed = append(p.passed, passage{p.mark, a.now()})
+		p.passed = append(p.passed, passage{offset: p.mark, at: time.Now(), looks: a.looks})
 	}
 }
 

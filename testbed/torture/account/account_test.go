@@ -3,22 +3,25 @@ package account
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
-// books is an account of one topic, with a clock of its own.
+// books is an account of one topic.
 type books struct {
 	*testing.T
 	*Account
 	log *Log
-	now time.Time
+}
+
+// looks lets that much time pass.
+func (b *books) looks(n int) {
+	for range n {
+		b.Looked()
+	}
 }
 
 func open(t *testing.T, ordered bool) *books {
-	b := &books{T: t, Account: New("r", ordered), now: time.Now()}
-	b.Account.Now = func() time.Time { return b.now }
+	b := &books{T: t, Account: New("r", ordered)}
 	b.log = b.Open("t", "id1")
-	b.now = b.now.Add(time.Hour) // nothing disturbs
 	return b
 }
 
@@ -203,23 +206,71 @@ func TestSentAgain(t *testing.T) {
 		b.Disrupted(true)
 	}, "SENT AGAIN without a reason")
 	f(func(b *books, receipt int64) { b.Trouble()() })
+	f(func(b *books, receipt int64) {
+		b.Answered(receipt, true)
+		b.Trouble()()
+		b.looks(calmAfter + 1)
+	}) // the answer was on its way when the trouble began
+}
+
+// Whatever a trouble breaks off is begun anew at what was committed, never before
+// what was committed when it began.
+func TestTroubleIsNoReasonToBeginAnewFromFurtherBack(t *testing.T) {
+	f := func(committed int64, looks int, want ...string) {
+		t.Helper()
+		b := open(t, false)
+		b.acked(3)
+		_, receipt := b.store(1, 2)
+		b.Answered(receipt, true)
+		b.Committed("t", "id1", 0, 1)
+		over := b.Trouble()
+		b.Committed("t", "id1", 0, committed)
+		_, receipt = b.store(3)
+		b.Answered(receipt, true)
+		over()
+		again := b.Trouble() // of another kind, while the first may still show
+		again()
+		b.looks(looks)
+		b.store(1)
+		b.want(want...)
+	}
+	f(1, 0, "SENT AGAIN without a reason: event 1 at t/0 offset 0 (topic id id1), committed 1, before the last trouble 1")
+	f(2, calmAfter+1, "SENT AGAIN without a reason: event 1")
+}
+
+// What arrives after a trouble, when its consequences may still show, is not free
+// to come again for ever.
+func TestTroubleIsOverAtLast(t *testing.T) {
+	f := func(looks int, want ...string) {
+		t.Helper()
+		b := open(t, false)
+		b.acked(1)
+		b.Trouble()()
+		_, receipt := b.store(1)
+		b.Answered(receipt, true)
+		b.looks(looks)
+		b.store(1)
+		b.want(want...)
+	}
+	f(calmAfter - 1)
+	f(calmAfter, "SENT AGAIN without a reason")
 }
 
 func TestLateCommit(t *testing.T) {
-	f := func(answered bool, after time.Duration, want ...string) {
+	f := func(answered bool, looks int, want ...string) {
 		t.Helper()
 		b := open(t, false)
 		b.acked(2)
 		_, receipt := b.store(1)
 		b.Answered(receipt, answered)
-		b.now = b.now.Add(after)
+		b.looks(looks)
 		b.Disrupted(true)
 		b.store(2)
 		b.want(want...)
 	}
-	f(true, CommitWithin/2)
-	f(true, 2*CommitWithin, "LATE COMMIT: when a member was killed t/0 was acknowledged up to offset 1")
-	f(false, 2*CommitWithin) // weir could not know
+	f(true, CommitLooks) // however long they took
+	f(true, CommitLooks+1, "LATE COMMIT: when a member was killed t/0 was acknowledged up to offset 1")
+	f(false, 2*CommitLooks) // weir could not know
 }
 
 func TestTopicMadeAgain(t *testing.T) {

@@ -1,4 +1,4 @@
-package elastic
+package template
 
 import (
 	"bytes"
@@ -10,36 +10,62 @@ import (
 	"weir/buffer"
 )
 
-// maxPath bounds the steps of a field path.
-const maxPath = 16
+// maxSteps bounds the steps of a field's path.
+const maxSteps = 16
 
-// field finds the scalar at path in r's value and returns it as text.
+// A Field is the dotted path of a scalar in an event, such as event.kind.
 //
 // A step is a member name; where a member's name holds dots itself, as in
 // {"event.dataset": "x"}, it takes as many steps as it has. Of several members
 // that fit, the first counts.
+type Field struct{ path []string }
+
+// ParseField reads a path, without braces.
 //
-// Errors say what is wrong with this record; they do not quote the value.
-func field(r *buffer.Record, path []string) ([]byte, error) {
-	where := func() string { return strings.Join(path, ".") }
+// Errors: an empty step, or more than 16 of them.
+func ParseField(s string) (Field, error) {
+	path := strings.Split(s, ".")
+	if len(path) > maxSteps {
+		return Field{}, fmt.Errorf("a path of more than %d steps", maxSteps)
+	}
+	for _, step := range path {
+		if step == "" {
+			return Field{}, fmt.Errorf("%q is not a path of names with dots between them", s)
+		}
+	}
+	return Field{path}, nil
+}
+
+// String is the path.
+func (f Field) String() string { return strings.Join(f.path, ".") }
+
+// Text finds the field in r's value, in one scan up to it, and returns it as
+// text: a string without its quotes and escapes, a number or a boolean as it is
+// written. The text is as long as the event makes it, holds what the event holds
+// (control characters, too), can be empty, and can share r's memory: it must not
+// be changed and not be kept longer than r.
+//
+// Errors: the value is not a JSON object; the field is missing; it is null, an
+// object or an array. They are about this record and do not quote it.
+func (f Field) Text(r *buffer.Record) ([]byte, error) {
 	if !r.Shape.Has(buffer.ShapeObject) {
-		return nil, fmt.Errorf("field %s: the value is not a JSON object", where())
+		return nil, fmt.Errorf("field %s: the value is not a JSON object", f)
 	}
 	s := scanner{doc: r.Value}
 	s.space()
-	raw := s.find(path)
+	raw := s.find(f.path)
 	if raw == nil {
-		return nil, fmt.Errorf("field %s: missing", where())
+		return nil, fmt.Errorf("field %s: missing", f)
 	}
 	switch raw[0] {
 	case '"':
 		text, err := unquote(raw)
 		if err != nil {
-			return nil, fmt.Errorf("field %s: not a valid string", where())
+			return nil, fmt.Errorf("field %s: not a valid string", f)
 		}
 		return text, nil
 	case '{', '[', 'n':
-		return nil, fmt.Errorf("field %s: not a string, number or boolean", where())
+		return nil, fmt.Errorf("field %s: not a string, number or boolean", f)
 	default:
 		return raw, nil
 	}

@@ -1,0 +1,282 @@
+package archive
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+	"unicode/utf8"
+
+	"weir/buffer"
+)
+
+// line is a record as a file holds it.
+type line struct {
+	Topic     string          `json:"topic"`
+	TopicID   string          `json:"topic_id"`
+	Cluster   string          `json:"cluster"`
+	Partition *int32          `json:"partition"`
+	Offset    *int64          `json:"offset"`
+	Timestamp *int64          `json:"timestamp"`
+	Key       *string         `json:"key"`
+	KeyB64    []byte          `json:"key_base64"`
+	Headers   []header        `json:"headers"`
+	Event     json.RawMessage `json:"event"`
+	Value     *string         `json:"value"`
+	ValueB64  []byte          `json:"value_base64"`
+}
+
+type header struct {
+	Key      *string `json:"key"`
+	KeyB64   []byte  `json:"key_base64"`
+	Value    *string `json:"value"`
+	ValueB64 []byte  `json:"value_base64"`
+}
+
+// lineStart is how all lines of o's records begin, up to the offset.
+func lineStart(o *buffer.Origin) []byte {
+	text := func(dst []byte, member, s string) []byte {
+		dst = append(dst, member...)
+		dst = appendText(dst, []byte(s))
+		return append(dst, '"')
+	}
+	p := text(nil, `{"topic":"`, o.Topic)
+	p = text(p, `,"topic_id":"`, o.TopicID)
+	p = text(p, `,"cluster":"`, o.Cluster)
+	p = append(p, `,"partition":`...)
+	p = strconv.AppendInt(p, int64(o.Partition), 10)
+	return append(p, `,"offset":`...)
+}
+
+// identity is a short hash of the log that o is a partition of. A topic that is
+// deleted and made again has another one.
+func identity(o *buffer.Origin) string {
+	log := "id:" + o.TopicID
+	if o.TopicID == "" {
+		log = "name:" + o.Cluster + "\x00" + o.Topic
+	}
+	sum := sha256.Sum256([]byte(log))
+	return hex.EncodeToString(sum[:8])
+}
+
+// pieceSize is how much of a text is escaped in one go.
+const pieceSize = 24 << 10 // a multiple of 3: no padding in the middle of base64
+
+// lineWriter writes lines to out through a buffer. out does not fail: it is
+// memory.
+type lineWriter struct {
+	buf []byte
+	out io.Writer
+}
+
+func (w *lineWriter) flush() {
+	_, _ = w.out.Write(w.buf)
+	w.buf = w.buf[:0]
+}
+
+// record writes r as one line that begins with start.
+func (w *lineWriter) record(start []byte, r *buffer.Record) {
+	w.buf = append(w.buf, start...)
+	w.buf = strconv.AppendInt(w.buf, r.Offset, 10)
+	if !r.Time.IsZero() {
+		w.buf = append(w.buf, `,"timestamp":`...)
+		w.buf = strconv.AppendInt(w.buf, r.Time.UnixMilli(), 10)
+	}
+	if r.Key != nil {
+		w.buf = append(w.buf, ',')
+		w.bytes("key", r.Key)
+	}
+	for i := range r.Headers {
+		if i == 0 {
+			w.buf = append(w.buf, `,"headers":[{`...)
+		} else {
+			w.buf = append(w.buf, `},{`...)
+		}
+		w.bytes("key", []byte(r.Headers[i].Key))
+		if v := r.Headers[i].Value; v != nil {
+			w.buf = append(w.buf, ',')
+			w.bytes("value", v)
+		}
+	}
+	if len(r.Headers) > 0 {
+		w.buf = append(w.buf, `}]`...)
+	}
+	switch {
+	case r.Value == nil:
+	case isEvent(r):
+		w.buf = append(w.buf, `,"event":`...)
+		w.plain(r.Value)
+	default:
+		w.buf = append(w.buf, ',')
+		w.bytes("value", r.Value)
+	}
+	w.buf = append(w.buf, "}\n"...)
+	if len(w.buf) >= pieceSize {
+		w.flush()
+	}
+}
+
+// isEvent reports whether r's value can stand in the line as it is. One with a
+// line break between its tokens, or white space around it, is kept as text: every
+// byte counts. The Shape alone is not believed where a line could be smuggled in.
+func isEvent(r *buffer.Record) bool {
+	v := r.Value
+	return r.Shape.Has(buffer.ShapeObject) && len(v) >= 2 && v[0] == '{' && v[len(v)-1] == '}' &&
+		bytes.IndexByte(v, '\n') < 0 && bytes.IndexByte(v, '\r') < 0
+}
+
+// plain writes b as it is.
+func (w *lineWriter) plain(b []byte) {
+	if len(b) >= pieceSize {
+		w.flush()
+		_, _ = w.out.Write(b)
+		return
+	}
+	w.buf = append(w.buf, b...)
+}
+
+// bytes writes a member of that name which holds b: as text, or in base64 where b
+// is not valid UTF-8.
+func (w *lineWriter) bytes(name string, b []byte) {
+	text := utf8.Valid(b)
+	w.buf = append(w.buf, '"')
+	w.buf = append(w.buf, name...)
+	if !text {
+		w.buf = append(w.buf, "_base64"...)
+	}
+	w.buf = append(w.buf, `":"`...)
+	for len(b) > 0 {
+		piece := b[:min(len(b), pieceSize)]
+		b = b[len(piece):]
+		if text {
+			w.buf = appendText(w.buf, piece)
+		} else {
+			w.buf = base64.StdEncoding.AppendEncode(w.buf, piece)
+		}
+		if len(w.buf) >= pieceSize {
+			w.flush()
+		}
+	}
+	w.buf = append(w.buf, '"')
+}
+
+const hexDigits = "0123456789abcdef"
+
+// appendText appends s, valid UTF-8 or a piece of it, as the inside of a JSON
+// string.
+func appendText(dst, s []byte) []byte {
+	start := 0
+	for i, c := range s {
+		if c >= ' ' && c != '"' && c != '\\' {
+			continue
+		}
+		dst = append(dst, s[start:i]...)
+		start = i + 1
+		switch c {
+		case '"', '\\':
+			dst = append(dst, '\\', c)
+		case '\n':
+			dst = append(dst, `\n`...)
+		case '\r':
+			dst = append(dst, `\r`...)
+		case '\t':
+			dst = append(dst, `\t`...)
+		default:
+			dst = append(dst, `\u00`...)
+			dst = append(dst, hexDigits[c>>4], hexDigits[c&15])
+		}
+	}
+	return append(dst, s[start:]...)
+}
+
+// parseLine is the record that text, a line without its line break, holds. No
+// error quotes the event.
+//
+// It is stricter than JSON needs: a misspelt name in a line that was edited by
+// hand must not become a tombstone.
+func parseLine(text []byte) (*buffer.Record, error) {
+	if !utf8.Valid(text) {
+		return nil, errors.New("not valid UTF-8")
+	}
+	var l line
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&l); err != nil {
+		return nil, describe(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errors.New("more than one JSON value on the line")
+	}
+	if l.Topic == "" || l.Partition == nil || l.Offset == nil {
+		return nil, errors.New("topic, partition or offset is missing")
+	}
+	r := &buffer.Record{
+		Origin: &buffer.Origin{Cluster: l.Cluster, Topic: l.Topic, TopicID: l.TopicID, Partition: *l.Partition},
+		Offset: *l.Offset,
+	}
+	if l.Timestamp != nil {
+		r.Time = time.UnixMilli(*l.Timestamp)
+	}
+	var err error
+	if r.Key, err = join(l.Key, l.KeyB64); err != nil {
+		return nil, fmt.Errorf("key: %w", err)
+	}
+	if r.Value, err = join(l.Value, l.ValueB64); err != nil {
+		return nil, fmt.Errorf("value: %w", err)
+	}
+	if l.Event != nil {
+		if r.Value != nil || l.Event[0] != '{' {
+			return nil, errors.New("event: not an object, or beside a value")
+		}
+		r.Value = l.Event
+	}
+	for i, h := range l.Headers {
+		key, err := join(h.Key, h.KeyB64)
+		if err == nil && key == nil {
+			err = errors.New("missing")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("key of header %d: %w", i, err)
+		}
+		value, err := join(h.Value, h.ValueB64)
+		if err != nil {
+			return nil, fmt.Errorf("value of header %d: %w", i, err)
+		}
+		r.Headers = append(r.Headers, buffer.Header{Key: string(key), Value: value})
+	}
+	return r, nil
+}
+
+// join is what bytes wrote under a name: as text or in base64, or neither.
+func join(text *string, raw []byte) ([]byte, error) {
+	switch {
+	case text != nil && raw != nil:
+		return nil, errors.New("given twice, as text and in base64")
+	case text != nil:
+		return []byte(*text), nil
+	default:
+		return raw, nil
+	}
+}
+
+// describe says where a line is wrong, without its content.
+func describe(err error) error {
+	var syntax *json.SyntaxError
+	var kind *json.UnmarshalTypeError
+	switch {
+	case errors.As(err, &syntax):
+		return fmt.Errorf("not valid JSON at byte %d", syntax.Offset)
+	case errors.As(err, &kind):
+		return fmt.Errorf("%s is of the wrong type or out of range", kind.Field)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("not a whole JSON object")
+	default:
+		return errors.New("not a line of an archive (an unknown member, or base64 that is none)")
+	}
+}
