@@ -91,7 +91,7 @@ func (s *Syslog) serve(c net.Conn) {
 		hardReset(c)
 		return
 	}
-	stream := net.Conn(c)
+	stream := c
 	if s.TLS != nil {
 		secure := tls.Server(c, s.TLS)
 		if err := secure.HandshakeContext(context.Background()); err != nil {
