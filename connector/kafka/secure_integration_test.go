@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -96,10 +97,13 @@ func unsecuredTokens(t *testing.T) *httptest.Server {
 // new topic's leaders are announced before they lead.
 func untilAcked(t *testing.T, s *Sink, b *buffer.Batch) {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 	defer stop()
 	for len(b.Records) > 0 {
 		outcomes, err := s.Deliver(ctx, b, func(sinks.Note) {})
+		if re := new(sinks.RequestError); errors.As(err, &re) && !re.Misconfigured && sleep(ctx, 100*time.Millisecond) {
+			continue // a broker that has just started gives no producer id yet
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
