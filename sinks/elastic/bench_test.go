@@ -11,6 +11,7 @@ import (
 
 	"weir/buffer"
 	"weir/sinks"
+	"weir/sinks/httpclient"
 )
 
 // benchBatch is 5000 records of 500 bytes in runs of 100 of 6 partitions.
@@ -51,14 +52,14 @@ func BenchmarkEncode(b *testing.B) {
 			rs := benchBatch().Records
 			out := make([]sinks.Outcome, len(rs))
 			var e encoder
-			z := newCompressor()
+			z := httpclient.NewCompressor()
 			p := make([]byte, 32<<10)
 			b.ReportAllocs()
 			for b.Loop() {
 				e.start(&s.layout, rs, out, time.Now())
 				var src io.Reader = &e
 				if cfg.Compression == "gzip" {
-					z.start(&e)
+					z.Start(&e)
 					src = z
 				}
 				for {

@@ -11,13 +11,13 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/elastic/elastic-transport-go/v8/elastictransport"
 	"github.com/elastic/go-elasticsearch/v8"
 
 	"weir/sinks"
+	"weir/sinks/httpclient"
 	"weir/sinks/template"
 )
 
@@ -64,10 +64,8 @@ type Sink struct {
 	bulkPath  string // with its query
 	pools     pools
 
-	authMu  sync.Mutex
-	auth    string
-	authOK  bool
-	secrets secrets
+	credentials httpclient.Credentials
+	secrets     secrets
 }
 
 // do performs one small request (not a _bulk) and returns the answer's status
@@ -95,7 +93,7 @@ func (s *Sink) do(ctx context.Context, method, path string, body []byte) (status
 		return 0, nil, err
 	}
 	defer res.Body.Close()
-	answer, err = readBounded(res.Body, maxSmallAnswer, nil)
+	answer, err = httpclient.ReadBounded(res.Body, maxSmallAnswer, nil)
 	if err != nil {
 		return 0, nil, &sinks.RequestError{Status: res.StatusCode, Endpoint: endpoint(req), Err: s.quoted(err)}
 	}
@@ -126,7 +124,7 @@ func newRequest(ctx context.Context, method, path string, body io.Reader) (*http
 // The client sends with a bare RoundTripper: it follows no redirect, so the
 // credentials go nowhere but to the configured nodes.
 func (s *Sink) perform(req *http.Request) (*http.Response, error) {
-	auth, err := s.authorization()
+	auth, err := s.credentials.Value()
 	if err != nil {
 		if req.Body != nil {
 			_ = req.Body.Close()
@@ -141,7 +139,7 @@ func (s *Sink) perform(req *http.Request) (*http.Response, error) {
 		return nil, s.failed(req, err)
 	}
 	if res.StatusCode == http.StatusUnauthorized || res.StatusCode == http.StatusForbidden {
-		s.forget(auth)
+		s.credentials.Refused(auth)
 	}
 	return res, nil
 }
@@ -158,7 +156,7 @@ func (s *Sink) failed(req *http.Request, err error) error {
 		re.Err = fmt.Errorf("no answer within %s", s.cfg.Timeout)
 	case cause != nil:
 		re.Err = cause
-	case isCertificateError(err):
+	case httpclient.IsCertificateError(err):
 		re.Misconfigured = true
 		re.Err = s.quoted(err)
 	default:
@@ -167,53 +165,17 @@ func (s *Sink) failed(req *http.Request, err error) error {
 	return re
 }
 
-// isCertificateError reports whether the two sides do not trust each other,
-// which no retry mends.
-func isCertificateError(err error) bool {
-	var verify *tls.CertificateVerificationError
-	var alert tls.AlertError
-	var record tls.RecordHeaderError
-	return errors.As(err, &verify) || errors.As(err, &alert) || errors.As(err, &record)
-}
-
-// authorization is the value of the Authorization header, empty for none.
-func (s *Sink) authorization() (string, error) {
+// readCredentials is the value of the Authorization header as it is now, "" for
+// none, which is not to be quoted from then on.
+func (s *Sink) readCredentials() (string, error) {
 	if s.cfg.Authorization == nil {
 		return "", nil
 	}
-	s.authMu.Lock()
-	defer s.authMu.Unlock()
-	if s.authOK {
-		return s.auth, nil
-	}
 	v, err := s.cfg.Authorization()
-	if err != nil {
-		return "", err
+	if err == nil {
+		s.secrets.learn(v)
 	}
-	if strings.ContainsAny(v, "\r\n\x00") {
-		// net/http would refuse it with an error that quotes it.
-		return "", errors.New("the credentials hold a line break")
-	}
-	s.auth, s.authOK = v, true
-	s.secrets.learn(v)
-	return v, nil
-}
-
-// forget makes the next request ask for the credentials anew, unless another
-// request has done so since.
-func (s *Sink) forget(refused string) {
-	s.authMu.Lock()
-	defer s.authMu.Unlock()
-	if s.auth == refused {
-		s.auth, s.authOK = "", false
-	}
-}
-
-// forgetAll makes the next request ask for the credentials anew.
-func (s *Sink) forgetAll() {
-	s.authMu.Lock()
-	defer s.authMu.Unlock()
-	s.auth, s.authOK = "", false
+	return v, err
 }
 
 // Close closes the idle connections. Requests in flight go on.
@@ -225,34 +187,6 @@ func endpoint(req *http.Request) string {
 		return ""
 	}
 	return req.URL.Scheme + "://" + req.URL.Host
-}
-
-// errTooLong says that an answer is longer than any honest one.
-var errTooLong = errors.New("answer too long")
-
-// readBounded appends r to buf up to its end.
-//
-// Errors: errTooLong when there are more than limit bytes, those of r.
-func readBounded(r io.Reader, limit int, buf []byte) ([]byte, error) {
-	start := len(buf)
-	for {
-		if cap(buf)-len(buf) < 512 {
-			grown := make([]byte, len(buf), 2*cap(buf)+4096)
-			copy(grown, buf)
-			buf = grown
-		}
-		n, err := r.Read(buf[len(buf):cap(buf)])
-		buf = buf[:len(buf)+n]
-		if len(buf)-start > limit {
-			return buf, fmt.Errorf("%w: more than %d bytes", errTooLong, limit)
-		}
-		if err == io.EOF {
-			return buf, nil
-		}
-		if err != nil {
-			return buf, fmt.Errorf("answer cut off after %d bytes: %w", len(buf)-start, err)
-		}
-	}
 }
 
 // The values of Config.Op and Config.Compression.
@@ -314,22 +248,8 @@ func New(cfg Config) (*Sink, error) {
 	}
 
 	s := &Sink{cfg: cfg, layout: l, bulkPath: bulkPath(&cfg, &l)}
-	s.transport = &http.Transport{
-		Proxy:                 http.ProxyFromEnvironment,
-		DialContext:           dial,
-		TLSClientConfig:       cfg.TLS.Clone(),
-		MaxIdleConns:          0,
-		MaxIdleConnsPerHost:   64,
-		IdleConnTimeout:       90 * time.Second,
-		TLSHandshakeTimeout:   10 * time.Second,
-		ExpectContinueTimeout: time.Second,
-		DisableCompression:    true, // the answers are short, and a bomb stays small
-
-		// Elasticsearch's have a few hundred bytes; the default is 10 MiB a request.
-		MaxResponseHeaderBytes: 64 << 10,
-		WriteBufferSize:        64 << 10,
-		ReadBufferSize:         32 << 10,
-	}
+	s.transport = httpclient.NewTransport(cfg.TLS)
+	s.credentials.Read = s.readCredentials
 	client, err := elasticsearch.NewBaseClient(elasticsearch.Config{
 		Addresses:    cfg.URLs,
 		Transport:    s.transport,

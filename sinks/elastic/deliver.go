@@ -7,9 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math"
 	"net/http"
-	"net/http/httptrace"
 	"strconv"
 	"strings"
 	"sync"
@@ -17,6 +15,7 @@ import (
 
 	"weir/buffer"
 	"weir/sinks"
+	"weir/sinks/httpclient"
 )
 
 // pools keep what one Deliver leaves for the next.
@@ -48,12 +47,12 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func(sinks.Note))
 
 	var src io.Reader = e
 	if s.cfg.Compression == compressGzip {
-		c, ok := s.pools.compressors.Get().(*compressor)
+		c, ok := s.pools.compressors.Get().(*httpclient.Compressor)
 		if !ok {
-			c = newCompressor()
+			c = httpclient.NewCompressor()
 		}
 		defer s.pools.compressors.Put(c)
-		c.start(e)
+		c.Start(e)
 		src = c
 	}
 	a, ok := s.pools.answers.Get().(*answer)
@@ -76,7 +75,7 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func(sinks.Note))
 	if e.done() {
 		items, err = parseAnswer(a.text, s.cfg.Op, e.sent, a.items[:0])
 	} else {
-		err = errEarly
+		err = httpclient.ErrEarly
 	}
 	if err != nil {
 		return nil, &sinks.RequestError{Status: http.StatusOK, Endpoint: endpoint, Err: err}
@@ -89,7 +88,7 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func(sinks.Note))
 		}
 		outcomes[i] = s.verdict(&items[next])
 		if outcomes[i].Status == http.StatusForbidden {
-			s.forgetAll() // another key may have more rights
+			s.credentials.Forget() // another key may have more rights
 		}
 		next++
 	}
@@ -101,12 +100,9 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func(sinks.Note))
 func (s *Sink) bulk(ctx context.Context, src io.Reader, of *buffer.Batch, a *answer) (from string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
-	var conn *patientConn
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(got httptrace.GotConnInfo) { conn = patient(got.Conn) },
-	})
-	b := &body{src: src}
-	defer b.stop()
+	ctx, gone := httpclient.Watch(ctx)
+	b := httpclient.NewBody(src)
+	defer b.Stop()
 
 	req, err := newRequest(ctx, http.MethodPost, s.bulkPath, b)
 	if err != nil {
@@ -132,11 +128,11 @@ func (s *Sink) bulk(ctx context.Context, src io.Reader, of *buffer.Batch, a *ans
 	if status == http.StatusOK {
 		limit = answerLimit(len(of.Records))
 	}
-	a.text, err = readBounded(res.Body, limit, a.text[:0])
-	if status == http.StatusOK && errors.Is(err, errTooLong) {
+	a.text, err = httpclient.ReadBounded(res.Body, limit, a.text[:0])
+	if status == http.StatusOK && errors.Is(err, httpclient.ErrTooLong) {
 		// Beyond that it can quote every event, each byte as an escape of six.
 		rest := io.MultiReader(bytes.NewReader(a.text), io.LimitReader(res.Body, 8*of.Bytes))
-		a.text, err = readBounded(&clipper{src: rest}, limit, nil)
+		a.text, err = httpclient.ReadBounded(&clipper{src: rest}, limit, nil)
 	}
 	if status != http.StatusOK {
 		// What could be read of the explanation is good enough.
@@ -148,13 +144,11 @@ func (s *Sink) bulk(ctx context.Context, src io.Reader, of *buffer.Batch, a *ans
 		}
 		return "", &sinks.RequestError{Status: status, Endpoint: from, Err: s.quoted(err)}
 	}
-	if conn != nil && conn.gone.Load() {
-		return "", &sinks.RequestError{Status: status, Endpoint: from, Err: errEarly}
+	if gone() {
+		return "", &sinks.RequestError{Status: status, Endpoint: from, Err: httpclient.ErrEarly}
 	}
 	return from, nil
 }
-
-var errEarly = errors.New("answered before it had read the request")
 
 // maxErrorAnswer bounds the explanation of a request that was refused.
 const maxErrorAnswer = 64 << 10
@@ -164,7 +158,7 @@ func (s *Sink) refused(res *http.Response, from string, text []byte) error {
 	e := &sinks.RequestError{
 		Status:     res.StatusCode,
 		Endpoint:   from,
-		RetryAfter: retryAfter(res.Header.Get("Retry-After"), time.Now()),
+		RetryAfter: httpclient.RetryAfter(res.Header.Get("Retry-After"), time.Now()),
 	}
 	// A proxy in between answers too, in its own words: those are not read.
 	genuine := res.Header.Get("X-Elastic-Product") == "Elasticsearch"
@@ -239,20 +233,4 @@ func ofRequest(e *itemError) bool {
 		return strings.HasPrefix(e.Reason, "request [/") && strings.Contains(e.Reason, "unrecognized parameter")
 	}
 	return false
-}
-
-// retryAfter reads the header of that name: seconds or a date (RFC 9110 10.2.3).
-// What cannot be read asks for nothing. How long is too long is the connector's
-// word; here it only has to fit.
-func retryAfter(h string, now time.Time) time.Duration {
-	if h == "" {
-		return 0
-	}
-	var d time.Duration
-	if n, err := strconv.ParseUint(h, 10, 64); err == nil {
-		d = time.Duration(min(n, uint64(math.MaxInt64/time.Second))) * time.Second
-	} else if at, err := http.ParseTime(h); err == nil {
-		d = at.Sub(now)
-	}
-	return max(d, 0)
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log"
-	"math"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -17,6 +16,7 @@ import (
 
 	"weir/buffer"
 	"weir/sinks"
+	"weir/sinks/httpclient"
 	"weir/sinks/sinktest"
 )
 
@@ -242,23 +242,6 @@ func TestRequestErrors(t *testing.T) {
 	}
 }
 
-func TestRetryAfter(t *testing.T) {
-	now := time.Date(2024, 5, 1, 12, 0, 0, 0, time.UTC)
-	for h, want := range map[string]time.Duration{
-		"": 0, "0": 0, "3": 3 * time.Second, "3600": time.Hour, "3601": time.Hour + time.Second,
-		"9223372036": 9223372036 * time.Second, "9223372037": 9223372036 * time.Second, "18446744073709551615": 9223372036 * time.Second,
-		"99999999999999999999999": 0, "-1": 0, "1.5": 0, "soon": 0,
-		"Wed, 01 May 2024 12:00:30 GMT": 30 * time.Second,
-		"Wed, 01 May 2024 11:00:30 GMT": 0,
-		"Wed, 01 May 2024 14:00:00 GMT": 2 * time.Hour,
-		"Fri, 31 Dec 9999 23:59:59 GMT": math.MaxInt64,
-	} {
-		if got := retryAfter(h, now); got != want {
-			t.Errorf("%q: %s, want %s", h, got, want)
-		}
-	}
-}
-
 func TestCancellingEndsDeliver(t *testing.T) {
 	es, s := fake(t, nil)
 	ctx, cancel := context.WithCancel(t.Context())
@@ -298,7 +281,7 @@ func TestNothingIsReadAfterDeliver(t *testing.T) {
 		t.Fatal("no error")
 	}
 	r.Value, r.Origin = nil, nil // as if its memory were used again
-	if n, err := late.Load().Body.Read(make([]byte, 10)); n != 0 || !errors.Is(err, errStopped) {
+	if n, err := late.Load().Body.Read(make([]byte, 10)); n != 0 || !errors.Is(err, httpclient.ErrStopped) {
 		t.Errorf("read %d bytes after the end: %v", n, err)
 	}
 }

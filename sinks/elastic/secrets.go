@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"unicode/utf8"
+
+	"weir/sinks/httpclient"
 )
 
 // secrets are the forms in which our credentials could come back: a proxy, or a
@@ -14,7 +16,7 @@ import (
 // credentials before the present ones count, too: an answer can be about a
 // request that was sent before they changed.
 type secrets struct {
-	last   string // the header's value that forms[0] are of; guarded by Sink.authMu
+	last   string // the header's value that forms[0] are of; guarded by Sink.credentials
 	now    []string
 	hidden atomic.Pointer[[]string] // those of both, longest first
 }
@@ -83,7 +85,7 @@ func forms(authorization string) []string {
 // said is what a server said, fit for an error, a verdict or a log: without our
 // credentials, on one line, cut after at most n bytes. What a caller shows in quotes
 // (%q) needs no more than hide.
-func (s *Sink) said(text string, n int) string { return oneLine(s.secrets.hide(text), n) }
+func (s *Sink) said(text string, n int) string { return httpclient.OneLine(s.secrets.hide(text), n) }
 
 // quoted is err, which can quote what a server said.
 func (s *Sink) quoted(err error) error { return &quotedError{err, s.said(err.Error(), maxReason)} }

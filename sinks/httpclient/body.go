@@ -9,36 +9,40 @@ import (
 	"github.com/klauspost/compress/gzip"
 )
 
-// A body is what the HTTP transport reads a request from. The transport may go
+// A Body is what the HTTP transport reads a request from. The transport may go
 // on reading in a goroutine of its own after the request is over
-// (golang/go#51907), when the records are no longer ours. So stop cuts it off:
-// once stop has returned, no Read touches a record or anything else of ours.
-type body struct {
+// (golang/go#51907), when the records are no longer ours. So Stop cuts it off:
+// once Stop has returned, no Read touches a record or anything else of ours.
+type Body struct {
 	mu  sync.Mutex
 	src io.Reader // nil: stopped
 }
 
-var errStopped = errors.New("the request is over")
+// NewBody reads from src. src need not be safe for concurrent use.
+func NewBody(src io.Reader) *Body { return &Body{src: src} }
+
+// ErrStopped says that a Body is read after its Stop.
+var ErrStopped = errors.New("the request is over")
 
 // Read reads from the source while there is one.
-func (b *body) Read(p []byte) (int, error) {
+func (b *Body) Read(p []byte) (int, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.src == nil {
-		return 0, errStopped
+		return 0, ErrStopped
 	}
 	return b.src.Read(p)
 }
 
-// Close does what stop does.
-func (b *body) Close() error {
-	b.stop()
+// Close does what Stop does.
+func (b *Body) Close() error {
+	b.Stop()
 	return nil
 }
 
-// stop waits for a Read that is running, which takes no longer than copying
+// Stop waits for a Read that is running, which takes no longer than copying
 // memory does, and makes all later ones fail.
-func (b *body) stop() {
+func (b *Body) Stop() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.src = nil

@@ -12,7 +12,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"time"
 
@@ -47,7 +46,7 @@ type Request struct {
 type Answer struct {
 	Status int
 	Header http.Header
-	// Body is the first MaxAnswer bytes at most.
+	// Body has MaxAnswer bytes at most, or, where it is longer than that, one more.
 	Body []byte
 	// Incomplete says why Body is not the whole answer: it was cut off, too long,
 	// or given before the request had been read. Nil when it is whole. An
@@ -81,14 +80,11 @@ func NewTransport(t *tls.Config) *http.Transport {
 func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	var conn *patientConn
-	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
-		GotConn: func(got httptrace.GotConnInfo) { conn = patient(got.Conn) },
-	})
+	ctx, gone := Watch(ctx)
 	var in io.Reader
 	if r.Body != nil {
-		b := &body{src: r.Body}
-		defer b.stop()
+		b := NewBody(r.Body)
+		defer b.Stop()
 		in = b
 	}
 	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, in)
@@ -113,8 +109,8 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	switch {
 	case a.Incomplete != nil && context.Cause(ctx) != nil:
 		a.Incomplete = fmt.Errorf("%w (%w)", a.Incomplete, context.Cause(ctx))
-	case a.Incomplete == nil && conn != nil && conn.gone.Load():
-		a.Incomplete = errors.New("answered before it had read the request")
+	case a.Incomplete == nil && gone():
+		a.Incomplete = ErrEarly
 	}
 	return a, nil
 }
@@ -127,7 +123,7 @@ func (c *Client) failed(req *http.Request, err error) error {
 		re.Err = fmt.Errorf("no answer within %s", c.Timeout)
 	case cause != nil:
 		re.Err = cause
-	case isCertificateError(err):
+	case IsCertificateError(err):
 		re.Misconfigured = true
 	}
 	return re
@@ -146,9 +142,9 @@ type shortError struct{ error }
 func (e *shortError) Error() string { return OneLine(e.error.Error(), maxError) }
 func (e *shortError) Unwrap() error { return e.error }
 
-// isCertificateError reports whether the two sides do not trust each other,
+// IsCertificateError reports whether the two sides do not trust each other,
 // which no retry mends.
-func isCertificateError(err error) bool {
+func IsCertificateError(err error) bool {
 	var verify *tls.CertificateVerificationError
 	var alert tls.AlertError
 	var record tls.RecordHeaderError
@@ -165,19 +161,21 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	return &patientConn{Conn: conn}, nil
 }
 
+// ErrEarly says that an answer came before the request had been read.
+var ErrEarly = errors.New("answered before it had read the request")
+
 // ErrTooLong says that an answer is longer than any honest one.
 var ErrTooLong = errors.New("answer too long")
 
 // ReadBounded appends r to buf up to its end.
 //
-// Errors: ErrTooLong when there are more than limit bytes (buf holds the first
-// limit then), those of r.
+// Errors: ErrTooLong when there are more than limit bytes (what was read of them
+// is in the result), those of r.
 func ReadBounded(r io.Reader, limit int, buf []byte) ([]byte, error) {
 	out := bytes.NewBuffer(buf)
 	n, err := out.ReadFrom(io.LimitReader(r, int64(limit)+1))
 	switch {
 	case n > int64(limit):
-		out.Truncate(out.Len() - 1)
 		return out.Bytes(), fmt.Errorf("%w: more than %d bytes", ErrTooLong, limit)
 	case err != nil:
 		return out.Bytes(), fmt.Errorf("answer cut off after %d bytes: %w", n, err)

@@ -1,8 +1,10 @@
 package httpclient
 
 import (
+	"context"
 	"errors"
 	"net"
+	"net/http/httptrace"
 	"sync/atomic"
 	"syscall"
 )
@@ -42,4 +44,15 @@ func patient(conn net.Conn) *patientConn {
 	}
 	p, _ := conn.(*patientConn)
 	return p
+}
+
+// Watch makes gone report, once a request with the returned context is over,
+// whether the server hung up before it had read that request whole. It works
+// with connections of NewTransport's.
+func Watch(ctx context.Context) (_ context.Context, gone func() bool) {
+	var conn *patientConn
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(got httptrace.GotConnInfo) { conn = patient(got.Conn) },
+	})
+	return ctx, func() bool { return conn != nil && conn.gone.Load() }
 }

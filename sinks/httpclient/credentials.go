@@ -50,3 +50,10 @@ func (c *Credentials) Refused(value string) {
 		c.value, c.known = "", false
 	}
 }
+
+// Forget makes the next Value read anew.
+func (c *Credentials) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.value, c.known = "", false
+}
