@@ -14,6 +14,7 @@ import (
 	"unicode/utf8"
 
 	"weir/buffer"
+	"weir/sinks/splice"
 )
 
 // line is a record as a file holds it.
@@ -43,7 +44,7 @@ type header struct {
 func lineStart(o *buffer.Origin) []byte {
 	text := func(dst []byte, member, s string) []byte {
 		dst = append(dst, member...)
-		dst = appendText(dst, []byte(s))
+		dst = splice.AppendEscaped(dst, []byte(s))
 		return append(dst, '"')
 	}
 	p := text(nil, `{"topic":"`, o.Topic)
@@ -152,11 +153,12 @@ func (w *lineWriter) bytes(name string, b []byte) {
 	}
 	w.buf = append(w.buf, `":"`...)
 	for len(b) > 0 {
-		piece := b[:min(len(b), pieceSize)]
-		b = b[len(piece):]
+		var piece []byte
 		if text {
-			w.buf = appendText(w.buf, piece)
+			piece, b = splice.CutRune(b, pieceSize)
+			w.buf = splice.AppendEscaped(w.buf, piece)
 		} else {
+			piece, b = b[:min(len(b), pieceSize)], b[min(len(b), pieceSize):]
 			w.buf = base64.StdEncoding.AppendEncode(w.buf, piece)
 		}
 		if len(w.buf) >= pieceSize {
@@ -164,35 +166,6 @@ func (w *lineWriter) bytes(name string, b []byte) {
 		}
 	}
 	w.buf = append(w.buf, '"')
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendText appends s, valid UTF-8 or a piece of it, as the inside of a JSON
-// string.
-func appendText(dst, s []byte) []byte {
-	start := 0
-	for i, c := range s {
-		if c >= ' ' && c != '"' && c != '\\' {
-			continue
-		}
-		dst = append(dst, s[start:i]...)
-		start = i + 1
-		switch c {
-		case '"', '\\':
-			dst = append(dst, '\\', c)
-		case '\n':
-			dst = append(dst, `\n`...)
-		case '\r':
-			dst = append(dst, `\r`...)
-		case '\t':
-			dst = append(dst, `\t`...)
-		default:
-			dst = append(dst, `\u00`...)
-			dst = append(dst, hexDigits[c>>4], hexDigits[c&15])
-		}
-	}
-	return append(dst, s[start:]...)
 }
 
 // parseLine is the record that text, a line without its line break, holds. No

@@ -102,7 +102,7 @@ func appendName(dst, text []byte) []byte {
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', strings.IndexByte("_-=+@,", c) >= 0, c == '.' && i > 0:
 			dst = append(dst, c)
 		default:
-			dst = append(dst, '%', hexDigits[c>>4], hexDigits[c&15])
+			dst = hex.AppendEncode(append(dst, '%'), []byte{c})
 		}
 	}
 	if len(dst) == start {

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"weir/buffer"
+	"weir/sinks/splice"
 )
 
 // hostile are texts that a producer could choose to get out of the folder.
@@ -108,7 +109,7 @@ func TestNothingIsWrittenOutsideOfTheFolder(t *testing.T) {
 	for i, text := range hostile {
 		r := record(int64(i))
 		r.Origin.Topic = text
-		r.Value = appendText([]byte(`{"a":"`), bytes.ToValidUTF8([]byte(text), nil))
+		r.Value = splice.AppendEscaped([]byte(`{"a":"`), bytes.ToValidUTF8([]byte(text), nil))
 		r.Value = append(r.Value, `"}`...)
 		b.Add(r)
 	}

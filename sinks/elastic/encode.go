@@ -3,18 +3,17 @@ package elastic
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
 	"weir/buffer"
 	"weir/sinks"
+	"weir/sinks/splice"
 	"weir/sinks/template"
 )
 
@@ -33,8 +32,7 @@ type encoder struct {
 	next     int             // of records
 	sent     int             // records that are in the body
 
-	segments []segment // what is left of the record at hand
-	piece    []byte    // what is left of a piece of segments[0] that had to be escaped
+	body splice.Reader // what is left of the record at hand
 
 	origins    map[*buffer.Origin]*originText
 	lastOrigin *buffer.Origin
@@ -46,9 +44,9 @@ type encoder struct {
 	stampMillis int64
 	stampSecond int64
 
-	head, index, spare []byte // reused memory
-	all                [8]segment
-	compacted          bytes.Buffer
+	head, index []byte // reused memory
+	all         [8]splice.Segment
+	compacted   bytes.Buffer
 }
 
 // layout is what all bodies of a sink have in common.
@@ -81,20 +79,6 @@ type originText struct {
 	kafka []byte // "kafka":{... up to the offset
 }
 
-// A segment is a part of a document.
-type segment struct {
-	kind segmentKind
-	data []byte
-}
-
-type segmentKind uint8
-
-const (
-	plain  segmentKind = iota // as it is
-	quoted                    // the inside of a JSON string
-	coded                     // base64
-)
-
 var (
 	lineEnd        = []byte("\n")
 	closeKey       = []byte(`"}`)
@@ -109,7 +93,7 @@ var (
 func (e *encoder) start(l *layout, records []*buffer.Record, outcomes []sinks.Outcome, now time.Time) bool {
 	e.layout, e.records, e.outcomes, e.now = l, records, outcomes, now
 	e.next, e.sent = 0, 0
-	e.segments, e.piece = nil, nil
+	e.body.Reset()
 	e.lastOrigin, e.lastText, e.named = nil, nil, nil
 	clear(e.origins)
 	return e.advance()
@@ -120,8 +104,9 @@ const maxKept = 256 << 10
 
 // release drops what e holds of the records.
 func (e *encoder) release() {
-	e.records, e.outcomes, e.segments, e.piece = nil, nil, nil, nil
-	e.all = [8]segment{}
+	e.records, e.outcomes = nil, nil
+	e.body.Reset()
+	e.all = [8]splice.Segment{}
 	e.lastOrigin, e.lastText, e.named = nil, nil, nil
 	clear(e.origins)
 	if e.compacted.Cap() > maxKept {
@@ -131,60 +116,12 @@ func (e *encoder) release() {
 
 // done reports whether the whole body was read.
 func (e *encoder) done() bool {
-	return e.next == len(e.records) && len(e.segments) == 0 && len(e.piece) == 0
+	return e.next == len(e.records) && e.body.Empty()
 }
 
 // Read fills p.
 func (e *encoder) Read(p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
-		if len(e.piece) > 0 {
-			c := copy(p[n:], e.piece)
-			e.piece = e.piece[c:]
-			n += c
-			continue
-		}
-		if len(e.segments) == 0 && !e.advance() {
-			break
-		}
-		s := &e.segments[0]
-		switch s.kind {
-		case plain:
-			c := copy(p[n:], s.data)
-			s.data = s.data[c:]
-			n += c
-		case quoted:
-			var chunk []byte
-			chunk, s.data = cutRune(s.data, 4096)
-			e.spare = appendEscaped(e.spare[:0], chunk)
-			e.piece = e.spare
-		case coded:
-			chunk := cut(s.data, 3*1024) // a multiple of 3: no padding but at the end
-			s.data = s.data[len(chunk):]
-			e.spare = base64.StdEncoding.AppendEncode(e.spare[:0], chunk)
-			e.piece = e.spare
-		}
-		if len(s.data) == 0 {
-			e.segments = e.segments[1:]
-		}
-	}
-	if n == 0 && len(p) > 0 {
-		return 0, io.EOF
-	}
-	return n, nil
-}
-
-// cutRune cuts b after at most n bytes, but not inside a rune.
-func cutRune(b []byte, n int) (chunk, rest []byte) {
-	if len(b) <= n {
-		return b, nil
-	}
-	for i := n; i > n-utf8.UTFMax; i-- {
-		if utf8.RuneStart(b[i]) {
-			return b[:i], b[i:]
-		}
-	}
-	return b[:n], b[n:] // not UTF-8 anyhow
+	return e.body.Fill(p, func() (bool, error) { return e.advance(), nil })
 }
 
 // advance goes on to the next record that can be sent. Those before it that
@@ -247,7 +184,7 @@ func (e *encoder) record(r *buffer.Record) error {
 		}
 	}
 
-	e.segments = e.all[:0]
+	e.body.Set(e.all[:0])
 	switch {
 	case object:
 		// The value without its opening brace; what follows was written by whoever
@@ -255,9 +192,9 @@ func (e *encoder) record(r *buffer.Record) error {
 		if members && !empty(value) {
 			h = append(h, ',')
 		}
-		e.add(plain, h)
-		e.add(plain, value[1:])
-		e.add(plain, lineEnd)
+		e.body.Add(splice.Plain, h)
+		e.body.Add(splice.Plain, value[1:])
+		e.body.Add(splice.Plain, lineEnd)
 	case tombstoneKey:
 		// A tombstone is nothing but its key, so the key is told even where the
 		// coordinates are not.
@@ -266,44 +203,38 @@ func (e *encoder) record(r *buffer.Record) error {
 		} else {
 			h = append(h, ',')
 		}
-		kind := quoted
+		kind := splice.Quoted
 		if utf8.Valid(r.Key) {
 			h = append(h, `"key":"`...)
 		} else {
 			h = append(h, `"key_base64":"`...)
-			kind = coded
+			kind = splice.Coded
 		}
-		e.add(plain, h)
-		e.add(kind, r.Key)
-		e.add(plain, closeKey)
-		e.add(plain, comma)
-		e.add(plain, originalNull)
+		e.body.Add(splice.Plain, h)
+		e.body.Add(kind, r.Key)
+		e.body.Add(splice.Plain, closeKey)
+		e.body.Add(splice.Plain, comma)
+		e.body.Add(splice.Plain, originalNull)
 	default:
 		h = append(h, ',')
-		e.add(plain, h)
+		e.body.Add(splice.Plain, h)
 		if r.Value == nil {
-			e.add(plain, originalNull)
+			e.body.Add(splice.Plain, originalNull)
 			break
 		}
-		e.add(plain, originalOpen)
-		e.add(quoted, r.Value)
+		e.body.Add(splice.Plain, originalOpen)
+		e.body.Add(splice.Quoted, r.Value)
 		if !utf8.Valid(r.Value) {
-			e.add(plain, originalCoded)
-			e.add(coded, r.Value)
+			e.body.Add(splice.Plain, originalCoded)
+			e.body.Add(splice.Coded, r.Value)
 		}
-		e.add(plain, originalClosed)
+		e.body.Add(splice.Plain, originalClosed)
 	}
 	e.head = h
 	return nil
 }
 
 var comma = []byte(",")
-
-func (e *encoder) add(kind segmentKind, data []byte) {
-	if len(data) > 0 {
-		e.segments = append(e.segments, segment{kind, data})
-	}
-}
 
 // object is r's value as it can be put on one line after our own members; false
 // when it has to be wrapped as text.
@@ -419,7 +350,7 @@ func (e *encoder) name(r *buffer.Record) ([]byte, error) {
 
 func appendID(h, id []byte) []byte {
 	h = append(h, `"_id":"`...)
-	h = appendEscaped(h, id)
+	h = splice.AppendEscaped(h, id)
 	return append(h, '"')
 }
 
@@ -428,8 +359,8 @@ func (e *encoder) origin(r *buffer.Record) *originText {
 	text := e.origins[r.Origin]
 	if text == nil {
 		text = &originText{
-			id:    appendEscaped(nil, []byte(idPrefix(r.Origin))),
-			kafka: append(appendEscaped([]byte(`"kafka":{"topic":"`), []byte(r.Topic)), `","partition":`...),
+			id:    splice.AppendEscaped(nil, []byte(idPrefix(r.Origin))),
+			kafka: append(splice.AppendEscaped([]byte(`"kafka":{"topic":"`), []byte(r.Topic)), `","partition":`...),
 		}
 		text.kafka = strconv.AppendInt(text.kafka, int64(r.Partition), 10)
 		text.kafka = append(text.kafka, `,"offset":`...)
@@ -494,43 +425,3 @@ const (
 	minSecond   = -62135596800 // 0001-01-01
 	maxSecond   = 253402300799 // 9999-12-31T23:59:59
 )
-
-const hexDigits = "0123456789abcdef"
-
-// appendEscaped appends s as the inside of a JSON string. What is not valid
-// UTF-8 becomes U+FFFD.
-func appendEscaped(dst, s []byte) []byte {
-	start := 0
-	for i := 0; i < len(s); {
-		c := s[i]
-		if c >= ' ' && c < utf8.RuneSelf && c != '"' && c != '\\' {
-			i++
-			continue
-		}
-		if c >= utf8.RuneSelf {
-			r, size := utf8.DecodeRune(s[i:])
-			if r != utf8.RuneError || size > 1 {
-				i += size
-				continue
-			}
-		}
-		dst = append(dst, s[start:i]...)
-		switch {
-		case c >= utf8.RuneSelf:
-			dst = append(dst, "\uFFFD"...)
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c == '\n':
-			dst = append(dst, '\\', 'n')
-		case c == '\r':
-			dst = append(dst, '\\', 'r')
-		case c == '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		i++
-		start = i
-	}
-	return append(dst, s[start:]...)
-}

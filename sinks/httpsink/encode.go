@@ -3,17 +3,15 @@ package httpsink
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/json"
 	"fmt"
-	"io"
 	"math"
-	"math/bits"
 	"strconv"
 	"time"
 	"unicode/utf8"
 
 	"weir/buffer"
+	"weir/sinks/splice"
 )
 
 // layout is what all requests of a sink have in common.
@@ -44,34 +42,19 @@ type encoder struct {
 	opened bool
 	ended  bool
 
-	segments []segment // what is left of the record at hand
-	piece    []byte    // what is left of a piece of segments[0] that had to be coded
+	body splice.Reader // what is left of the record at hand
 
-	all          []segment // reused memory
+	all          []splice.Segment // reused memory
 	small, spare []byte
 	from         int // of small: where the piece at hand begins
 	compacted    bytes.Buffer
 }
 
-// A segment is a part of a body.
-type segment struct {
-	kind segmentKind
-	data []byte
-}
-
-type segmentKind uint8
-
-const (
-	plain  segmentKind = iota // as it is
-	quoted                    // the inside of a JSON string
-	coded                     // base64
-)
-
 // start makes e ready for the events of one request.
 func (e *encoder) start(l *layout, items []item, now time.Time) {
 	e.layout, e.items, e.now = l, items, now
 	e.next, e.opened, e.ended = 0, false, false
-	e.segments, e.piece = nil, nil
+	e.body.Reset()
 }
 
 // maxKept bounds the memory that an idle encoder keeps.
@@ -79,7 +62,8 @@ const maxKept = 256 << 10
 
 // release drops what e holds of the records.
 func (e *encoder) release() {
-	e.items, e.segments, e.piece = nil, nil, nil
+	e.items = nil
+	e.body.Reset()
 	clear(e.all[:cap(e.all)])
 	if e.compacted.Cap() > maxKept {
 		e.compacted = bytes.Buffer{}
@@ -87,54 +71,18 @@ func (e *encoder) release() {
 }
 
 // done reports whether the whole body was read.
-func (e *encoder) done() bool { return e.ended && len(e.segments) == 0 && len(e.piece) == 0 }
+func (e *encoder) done() bool { return e.ended && e.body.Empty() }
 
 // Read fills p.
 //
 // Errors: io.EOF. That a record cannot be encoded was found out by measure.
 func (e *encoder) Read(p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
-		if len(e.piece) > 0 {
-			c := copy(p[n:], e.piece)
-			e.piece = e.piece[c:]
-			n += c
-			continue
+	return e.body.Fill(p, func() (bool, error) {
+		if e.ended {
+			return false, nil
 		}
-		if len(e.segments) == 0 {
-			if e.ended {
-				break
-			}
-			if err := e.advance(); err != nil {
-				return n, err
-			}
-			continue
-		}
-		s := &e.segments[0]
-		switch s.kind {
-		case plain:
-			c := copy(p[n:], s.data)
-			s.data = s.data[c:]
-			n += c
-		case quoted:
-			var chunk []byte
-			chunk, s.data = cutRune(s.data, 4096)
-			e.spare = appendEscaped(e.spare[:0], chunk)
-			e.piece = e.spare
-		case coded:
-			chunk := s.data[:min(len(s.data), 3*1024)] // a multiple of 3: no padding but at the end
-			s.data = s.data[len(chunk):]
-			e.spare = base64.StdEncoding.AppendEncode(e.spare[:0], chunk)
-			e.piece = e.spare
-		}
-		if len(s.data) == 0 {
-			e.segments = e.segments[1:]
-		}
-	}
-	if n == 0 && len(p) > 0 {
-		return 0, io.EOF
-	}
-	return n, nil
+		return true, e.advance()
+	})
 }
 
 // advance goes on to the next record, or to the end.
@@ -157,7 +105,7 @@ func (e *encoder) advance() error {
 		e.small = append(e.small, e.layout.end...)
 	}
 	e.cut()
-	e.segments = e.all
+	e.body.Set(e.all)
 	return nil
 }
 
@@ -172,13 +120,13 @@ func (e *encoder) measure(r *buffer.Record) (int, error) {
 	e.cut()
 	n := 0
 	for _, s := range e.all {
-		switch s.kind {
-		case plain:
-			n += len(s.data)
-		case quoted:
-			n += escapedLen(s.data)
-		case coded:
-			n += base64.StdEncoding.EncodedLen(len(s.data))
+		switch s.Kind {
+		case splice.Plain:
+			n += len(s.Data)
+		case splice.Quoted:
+			n += splice.EscapedLen(s.Data)
+		case splice.Coded:
+			n += base64.StdEncoding.EncodedLen(len(s.Data))
 		}
 	}
 	return n, nil
@@ -190,15 +138,15 @@ func (e *encoder) begin() { e.all, e.small, e.from = e.all[:0], e.small[:0], 0 }
 
 func (e *encoder) cut() {
 	if len(e.small) > e.from {
-		e.all = append(e.all, segment{plain, e.small[e.from:]})
+		e.all = append(e.all, splice.Segment{Data: e.small[e.from:]})
 		e.from = len(e.small)
 	}
 }
 
-func (e *encoder) add(kind segmentKind, data []byte) {
+func (e *encoder) add(kind splice.Kind, data []byte) {
 	if len(data) > 0 {
 		e.cut()
-		e.all = append(e.all, segment{kind, data})
+		e.all = append(e.all, splice.Segment{Kind: kind, Data: data})
 	}
 }
 
@@ -217,15 +165,15 @@ func (e *encoder) record(r *buffer.Record) error {
 		case partEvent:
 			e.event(r)
 		case partEventText:
-			e.text(p, quoted, r.Value)
+			e.text(p, splice.Quoted, r.Value)
 		case partEventBase64:
-			e.text(p, coded, r.Value)
+			e.text(p, splice.Coded, r.Value)
 		case partKey:
-			e.text(p, quoted, r.Key)
+			e.text(p, splice.Quoted, r.Key)
 		case partTopic:
 			e.quote(p)
 			e.spare = append(e.spare[:0], r.Topic...)
-			e.small = appendEscaped(e.small, e.spare)
+			e.small = splice.AppendEscaped(e.small, e.spare)
 			e.quote(p)
 		case partPartition:
 			e.small = strconv.AppendInt(e.small, int64(r.Partition), 10)
@@ -240,7 +188,7 @@ func (e *encoder) record(r *buffer.Record) error {
 		case partLayout:
 			e.quote(p)
 			e.spare = at.UTC().AppendFormat(e.spare[:0], p.text)
-			e.small = appendEscaped(e.small, e.spare)
+			e.small = splice.AppendEscaped(e.small, e.spare)
 			e.quote(p)
 		case partField:
 			text, err := p.field.Text(r)
@@ -250,7 +198,7 @@ func (e *encoder) record(r *buffer.Record) error {
 			if err == nil && text == nil {
 				text = []byte{}
 			}
-			e.text(p, quoted, text)
+			e.text(p, splice.Quoted, text)
 		}
 	}
 	return nil
@@ -270,7 +218,7 @@ func unixNano(t time.Time) int64 {
 }
 
 // text adds what may be long: a string, or, where there is none, null or nothing.
-func (e *encoder) text(p *part, kind segmentKind, data []byte) {
+func (e *encoder) text(p *part, kind splice.Kind, data []byte) {
 	if data == nil && !p.quoted {
 		e.small = append(e.small, "null"...)
 		return
@@ -290,7 +238,7 @@ func (e *encoder) quote(p *part) {
 // event adds r's value as an object: as it came, or wrapped as text.
 func (e *encoder) event(r *buffer.Record) {
 	if v, ok := e.object(r); ok {
-		e.add(plain, v)
+		e.add(splice.Plain, v)
 		return
 	}
 	e.small = append(e.small, `{"event":{"original":`...)
@@ -304,11 +252,11 @@ func (e *encoder) event(r *buffer.Record) {
 		}
 	} else {
 		e.small = append(e.small, '"')
-		e.add(quoted, r.Value)
+		e.add(splice.Quoted, r.Value)
 		e.small = append(e.small, '"')
 		if !utf8.Valid(r.Value) {
 			e.small = append(e.small, `,"original_base64":"`...)
-			e.add(coded, r.Value)
+			e.add(splice.Coded, r.Value)
 			e.small = append(e.small, '"')
 		}
 		e.small = append(e.small, '}')
@@ -318,9 +266,9 @@ func (e *encoder) event(r *buffer.Record) {
 
 // member adds a name and a text; one that is no text as base64.
 func (e *encoder) member(name string, text []byte) {
-	kind := quoted
+	kind := splice.Quoted
 	if !utf8.Valid(text) {
-		name, kind = name+"_base64", coded
+		name, kind = name+"_base64", splice.Coded
 	}
 	e.small = append(append(append(e.small, '"'), name...), `":"`...)
 	e.add(kind, text)
@@ -348,105 +296,6 @@ func (e *encoder) object(r *buffer.Record) ([]byte, bool) {
 		return nil, false
 	}
 	return e.compacted.Bytes(), true
-}
-
-// cutRune cuts b after at most n bytes, but not inside a rune.
-func cutRune(b []byte, n int) (chunk, rest []byte) {
-	if len(b) <= n {
-		return b, nil
-	}
-	for i := n; i > n-utf8.UTFMax; i-- {
-		if utf8.RuneStart(b[i]) {
-			return b[:i], b[i:]
-		}
-	}
-	return b[:n], b[n:] // not UTF-8 anyhow
-}
-
-// Eight times the byte 1, and eight times the top bit.
-const (
-	ones = 0x0101010101010101
-	high = 0x8080808080808080
-)
-
-// plainLen is how many bytes at the start of s are ASCII that stands for itself in
-// a JSON string.
-//
-// It looks at eight bytes at a time. x-ones&^x has the top bit of a byte set when
-// that byte of x is zero; it may be set falsely in bytes above a zero one, so the
-// lowest is always right, and only the lowest is used.
-func plainLen(s []byte) int {
-	i := 0
-	for ; len(s)-i >= 8; i += 8 {
-		w := binary.LittleEndian.Uint64(s[i:])
-		quote, slash := w^ones*'"', w^ones*'\\'
-		stop := ((quote-ones)&^quote | (slash-ones)&^slash | (w-ones*' ')&^w | w) & high
-		if stop != 0 {
-			return i + bits.TrailingZeros64(stop)/8
-		}
-	}
-	for ; i < len(s); i++ {
-		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= utf8.RuneSelf {
-			break
-		}
-	}
-	return i
-}
-
-// escapedLen is how many bytes appendEscaped makes of s.
-func escapedLen(s []byte) int {
-	n := len(s)
-	for {
-		s = s[plainLen(s):]
-		if len(s) == 0 {
-			return n
-		}
-		size := 1
-		switch c := s[0]; {
-		case c >= utf8.RuneSelf:
-			var r rune
-			if r, size = utf8.DecodeRune(s); r == utf8.RuneError && size == 1 {
-				n += len("\uFFFD") - 1
-			}
-		case c == '"', c == '\\', c == '\n', c == '\r', c == '\t':
-			n++
-		default:
-			n += len(`\u0000`) - 1
-		}
-		s = s[size:]
-	}
-}
-
-const hexDigits = "0123456789abcdef"
-
-// appendEscaped appends s as the inside of a JSON string. What is not valid
-// UTF-8 becomes U+FFFD.
-func appendEscaped(dst, s []byte) []byte {
-	for {
-		n := plainLen(s)
-		dst = append(dst, s[:n]...)
-		if s = s[n:]; len(s) == 0 {
-			return dst
-		}
-		size := 1
-		switch c := s[0]; {
-		case c >= utf8.RuneSelf:
-			var r rune
-			r, size = utf8.DecodeRune(s)
-			dst = utf8.AppendRune(dst, r)
-		case c == '"' || c == '\\':
-			dst = append(dst, '\\', c)
-		case c == '\n':
-			dst = append(dst, '\\', 'n')
-		case c == '\r':
-			dst = append(dst, '\\', 'r')
-		case c == '\t':
-			dst = append(dst, '\\', 't')
-		default:
-			dst = append(dst, '\\', 'u', '0', '0', hexDigits[c>>4], hexDigits[c&15])
-		}
-		s = s[size:]
-	}
 }
 
 // newLayout is the layout of a framing with its templates.

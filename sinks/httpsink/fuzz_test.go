@@ -12,6 +12,7 @@ import (
 	"weir/buffer"
 	"weir/sinks/httpclient"
 	"weir/sinks/sinktest"
+	"weir/sinks/splice"
 )
 
 // No template and no event break the framing: what is sent is as many events of
@@ -88,9 +89,9 @@ func FuzzEscape(f *testing.F) {
 	f.Add([]byte("a\"\\\x00\x1f\u2028é\xff\xe2\x82"))
 	f.Add(bytes.Repeat([]byte("\xe2\x82\xac"), 2000))
 	f.Fuzz(func(t *testing.T, s []byte) {
-		b := append(appendEscaped([]byte{'"'}, s), '"')
-		if len(b)-2 != escapedLen(s) {
-			t.Fatalf("%d bytes, said %d", len(b)-2, escapedLen(s))
+		b := append(splice.AppendEscaped([]byte{'"'}, s), '"')
+		if len(b)-2 != splice.EscapedLen(s) {
+			t.Fatalf("%d bytes, said %d", len(b)-2, splice.EscapedLen(s))
 		}
 		var got string
 		if err := json.Unmarshal(b, &got); err != nil {

@@ -14,6 +14,7 @@ import (
 
 	"weir/sinks"
 	"weir/sinks/httpclient"
+	"weir/sinks/splice"
 )
 
 // login knows what each request says beside the events: where it goes, the
@@ -214,7 +215,7 @@ func (s *said) redact(text string) string {
 		if len(v) < 4 {
 			continue
 		}
-		secrets = append(secrets, v, url.QueryEscape(v), url.PathEscape(v), string(appendEscaped(nil, []byte(v))), strings.ReplaceAll(v, "/", `\/`))
+		secrets = append(secrets, v, url.QueryEscape(v), url.PathEscape(v), string(splice.AppendEscaped(nil, []byte(v))), strings.ReplaceAll(v, "/", `\/`))
 	}
 	// The longest first: one can be part of another.
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })

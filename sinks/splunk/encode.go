@@ -2,14 +2,13 @@ package splunk
 
 import (
 	"bytes"
-	"encoding/base64"
 	"fmt"
-	"io"
 	"strconv"
 	"unicode"
 	"unicode/utf8"
 
 	"weir/buffer"
+	"weir/sinks/splice"
 	"weir/sinks/template"
 )
 
@@ -67,7 +66,7 @@ func (k *key) append(dst []byte, r *buffer.Record, spare []byte) (out, reused []
 		return dst, text
 	}
 	dst = append(dst, k.open...)
-	dst = appendEscaped(dst, text)
+	dst = splice.AppendEscaped(dst, text)
 	return append(dst, '"'), text
 }
 
@@ -108,8 +107,7 @@ type encoder struct {
 	next    int // of records
 	size    int // bytes read so far
 
-	segments []segment // what is left of the record at hand
-	piece    []byte    // what is left of a piece of segments[0] that had to be escaped
+	body splice.Reader // what is left of the record at hand
 
 	origins    map[*buffer.Origin]*originText
 	lastOrigin *buffer.Origin
@@ -119,7 +117,7 @@ type encoder struct {
 	names []byte
 
 	head, spare []byte // reused memory
-	all         [6]segment
+	all         [6]splice.Segment
 }
 
 // originText is the constant text of one partition's records.
@@ -127,20 +125,6 @@ type originText struct {
 	names  []byte // the keys, unless they are per record
 	fields []byte // ,"fields":{... up to the offset
 }
-
-// A segment is a part of an envelope.
-type segment struct {
-	kind segmentKind
-	data []byte
-}
-
-type segmentKind uint8
-
-const (
-	plain  segmentKind = iota // as it is
-	quoted                    // the inside of a JSON string
-	coded                     // base64
-)
 
 var (
 	closeObject   = []byte("}\n")
@@ -153,67 +137,37 @@ var (
 // start makes e ready for records, at least one.
 func (e *encoder) start(l *layout, records []*buffer.Record) {
 	e.layout, e.records, e.next, e.size = l, records, 0, 0
-	e.segments, e.piece = nil, nil
+	e.body.Reset()
 	e.lastOrigin, e.lastText, e.named = nil, nil, nil
 	clear(e.origins)
 }
 
 // release drops what e holds of the records.
 func (e *encoder) release() {
-	e.records, e.segments, e.piece = nil, nil, nil
-	e.all = [6]segment{}
+	e.records = nil
+	e.body.Reset()
+	e.all = [6]splice.Segment{}
 	e.lastOrigin, e.lastText, e.named = nil, nil, nil
 	clear(e.origins)
 }
 
 // done reports whether the whole body was read.
 func (e *encoder) done() bool {
-	return e.next == len(e.records) && len(e.segments) == 0 && len(e.piece) == 0
+	return e.next == len(e.records) && e.body.Empty()
 }
 
 // Read fills p.
 func (e *encoder) Read(p []byte) (int, error) {
-	n := 0
-	for n < len(p) {
-		if len(e.piece) > 0 {
-			c := copy(p[n:], e.piece)
-			e.piece = e.piece[c:]
-			n += c
-			continue
+	n, err := e.body.Fill(p, func() (bool, error) {
+		if e.next == len(e.records) {
+			return false, nil
 		}
-		if len(e.segments) == 0 {
-			if e.next == len(e.records) {
-				break
-			}
-			e.record(e.records[e.next])
-			e.next++
-		}
-		s := &e.segments[0]
-		switch s.kind {
-		case plain:
-			c := copy(p[n:], s.data)
-			s.data = s.data[c:]
-			n += c
-		case quoted:
-			var chunk []byte
-			chunk, s.data = cutRune(s.data, 4096)
-			e.spare = appendEscaped(e.spare[:0], chunk)
-			e.piece = e.spare
-		case coded:
-			chunk := s.data[:min(len(s.data), 3*1024)] // a multiple of 3: no padding but at the end
-			s.data = s.data[len(chunk):]
-			e.spare = base64.StdEncoding.AppendEncode(e.spare[:0], chunk)
-			e.piece = e.spare
-		}
-		if len(s.data) == 0 {
-			e.segments = e.segments[1:]
-		}
-	}
+		e.record(e.records[e.next])
+		e.next++
+		return true, nil
+	})
 	e.size += n
-	if n == 0 && len(p) > 0 {
-		return 0, io.EOF
-	}
-	return n, nil
+	return n, err
 }
 
 // record makes the segments of r's envelope.
@@ -240,54 +194,48 @@ func (e *encoder) record(r *buffer.Record) {
 	}
 	h = append(h, `"event":`...)
 
-	e.segments = e.all[:0]
+	e.body.Set(e.all[:0])
 	value := r.Value
 	switch {
 	case isObject(r):
-		e.add(plain, h)
-		e.add(plain, value)
-		e.add(plain, closeObject)
+		e.body.Add(splice.Plain, h)
+		e.body.Add(splice.Plain, value)
+		e.body.Add(splice.Plain, closeObject)
 	case value == nil && r.Key == nil:
 		h = append(h, `{"event":{"original":null}}}`...)
 		h = append(h, '\n')
-		e.add(plain, h)
+		e.body.Add(splice.Plain, h)
 	case value == nil:
 		// A tombstone is nothing but its key.
-		kind := quoted
+		kind := splice.Quoted
 		if utf8.Valid(r.Key) {
 			h = append(h, `{"kafka":{"key":"`...)
 		} else {
-			h, kind = append(h, `{"kafka":{"key_base64":"`...), coded
+			h, kind = append(h, `{"kafka":{"key_base64":"`...), splice.Coded
 		}
-		e.add(plain, h)
-		e.add(kind, r.Key)
-		e.add(plain, closeKey)
+		e.body.Add(splice.Plain, h)
+		e.body.Add(kind, r.Key)
+		e.body.Add(splice.Plain, closeKey)
 	case !utf8.Valid(value):
 		h = append(h, `{"event":{"original":"`...)
-		e.add(plain, h)
-		e.add(quoted, value)
-		e.add(plain, originalCoded)
-		e.add(coded, value)
-		e.add(plain, closeOriginal)
+		e.body.Add(splice.Plain, h)
+		e.body.Add(splice.Quoted, value)
+		e.body.Add(splice.Plain, originalCoded)
+		e.body.Add(splice.Coded, value)
+		e.body.Add(splice.Plain, closeOriginal)
 	case blank(value):
 		// Splunk refuses an event that is a blank text.
 		h = append(h, `{"event":{"original":"`...)
-		e.add(plain, h)
-		e.add(quoted, value)
-		e.add(plain, closeOriginal)
+		e.body.Add(splice.Plain, h)
+		e.body.Add(splice.Quoted, value)
+		e.body.Add(splice.Plain, closeOriginal)
 	default:
 		h = append(h, '"')
-		e.add(plain, h)
-		e.add(quoted, value)
-		e.add(plain, closeText)
+		e.body.Add(splice.Plain, h)
+		e.body.Add(splice.Quoted, value)
+		e.body.Add(splice.Plain, closeText)
 	}
 	e.head = h
-}
-
-func (e *encoder) add(kind segmentKind, data []byte) {
-	if len(data) > 0 {
-		e.segments = append(e.segments, segment{kind, data})
-	}
 }
 
 // isObject reports whether r's value goes into the envelope as it came. An empty
@@ -358,7 +306,7 @@ func (e *encoder) origin(r *buffer.Record) *originText {
 				text.names, e.spare = e.layout.keys[i].append(text.names, r, e.spare)
 			}
 		}
-		text.fields = appendEscaped([]byte(`,"fields":{"kafka_topic":"`), r.Topic)
+		text.fields = splice.AppendEscaped([]byte(`,"fields":{"kafka_topic":"`), []byte(r.Topic))
 		text.fields = append(text.fields, `","kafka_partition":"`...)
 		text.fields = strconv.AppendInt(text.fields, int64(r.Partition), 10)
 		text.fields = append(text.fields, `","kafka_offset":"`...)
