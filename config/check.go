@@ -102,25 +102,30 @@ func (c *checker) top() {
 
 func (c *checker) kafka() {
 	k := &c.Kafka
-	remote := false
-	for i, b := range k.Brokers {
-		if host, ok := c.hostPort(fmt.Sprintf("kafka.brokers[%d]", i), b, 1); ok && !loopback(host) {
-			remote = true
-		}
-	}
 	c.rules("kafka",
 		rule{"brokers", len(k.Brokers) == 0, "at least one is needed, as HOST:PORT"},
 		rule{"client_id", !legalName.MatchString(k.ClientID), "must be 1 to 100 of a-z A-Z 0-9 . _ -"},
 	)
-	c.tls("kafka.tls", &k.TLS, k.TLS.Enabled, "enabled is not true")
+	c.brokers("kafka", k.Brokers, &k.TLS, &k.SASL)
+}
 
-	s := &k.SASL
+// brokers checks how a cluster is reached.
+func (c *checker) brokers(path string, brokers []string, t *TLS, s *SASL) {
+	remote := false
+	for i, b := range brokers {
+		if host, ok := c.hostPort(fmt.Sprintf("%s.brokers[%d]", path, i), b, 1); ok && !loopback(host) {
+			remote = true
+		}
+	}
+	c.tls(path+".tls", t, t.Enabled, "enabled is not true")
+
 	oauth, login := s.Mechanism == SASLOAuthBearer, s.Mechanism != ""
+	sasl := path + ".sasl"
 	if login {
-		c.oneOf("kafka.sasl.mechanism", s.Mechanism, SASLPlain, SASLScramSHA256, SASLScramSHA512, SASLOAuthBearer)
+		c.oneOf(sasl+".mechanism", s.Mechanism, SASLPlain, SASLScramSHA256, SASLScramSHA512, SASLOAuthBearer)
 	}
 	without := "is set, but mechanism is not: nothing would log in"
-	c.rules("kafka.sasl",
+	c.rules(sasl,
 		rule{"username", login && s.Username == "", "is needed for " + s.Mechanism},
 		rule{"password", login && !s.Password.IsSet(), "is needed for " + s.Mechanism},
 		rule{"username", !login && s.Username != "", without},
@@ -129,15 +134,15 @@ func (c *checker) kafka() {
 		rule{"token_url", !oauth && s.TokenURL != "", "is for OAUTHBEARER only"},
 		rule{"scopes", !oauth && len(s.Scopes) > 0, "is for OAUTHBEARER only"},
 		rule{"token_ca_file", !oauth && s.TokenCAFile != "", "is for OAUTHBEARER only"},
-		rule{"mechanism", (oauth || s.Mechanism == SASLPlain) && remote && !k.TLS.Enabled,
-			s.Mechanism + " would send the secret over the network unencrypted: set kafka.tls.enabled to true, or use SCRAM-SHA-512"},
+		rule{"mechanism", (oauth || s.Mechanism == SASLPlain) && remote && !t.Enabled,
+			s.Mechanism + " would send the secret over the network unencrypted: set " + path + ".tls.enabled to true, or use SCRAM-SHA-512"},
 	)
 	if s.TokenURL != "" {
-		if u := c.url("kafka.sasl.token_url", s.TokenURL); u != nil && u.Scheme == "http" && !loopback(u.Hostname()) {
-			c.fault("kafka.sasl.token_url", "must be https: the client secret is sent there")
+		if u := c.url(sasl+".token_url", s.TokenURL); u != nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+			c.fault(sasl+".token_url", "must be https: the client secret is sent there")
 		}
 	}
-	c.readable("kafka.sasl.token_ca_file", s.TokenCAFile)
+	c.readable(sasl+".token_ca_file", s.TokenCAFile)
 }
 
 var topicName = regexp.MustCompile(`^[a-zA-Z0-9._-]{1,249}$`)

@@ -29,42 +29,6 @@ func (c *checker) kafkaSink(path string, s *KafkaSink) {
 	c.rounds(path, s)
 }
 
-// brokers checks how a cluster is reached.
-func (c *checker) brokers(path string, brokers []string, t *TLS, s *SASL) {
-	remote := false
-	for i, b := range brokers {
-		if host, ok := c.hostPort(fmt.Sprintf("%s.brokers[%d]", path, i), b, 1); ok && !loopback(host) {
-			remote = true
-		}
-	}
-	c.tls(path+".tls", t, t.Enabled, "enabled is not true")
-
-	oauth, login := s.Mechanism == SASLOAuthBearer, s.Mechanism != ""
-	sasl := path + ".sasl"
-	if login {
-		c.oneOf(sasl+".mechanism", s.Mechanism, SASLPlain, SASLScramSHA256, SASLScramSHA512, SASLOAuthBearer)
-	}
-	without := "is set, but mechanism is not: nothing would log in"
-	c.rules(sasl,
-		rule{"username", login && s.Username == "", "is needed for " + s.Mechanism},
-		rule{"password", login && !s.Password.IsSet(), "is needed for " + s.Mechanism},
-		rule{"username", !login && s.Username != "", without},
-		rule{"password", !login && s.Password.IsSet(), without},
-		rule{"token_url", oauth && s.TokenURL == "", "is needed for OAUTHBEARER"},
-		rule{"token_url", !oauth && s.TokenURL != "", "is for OAUTHBEARER only"},
-		rule{"scopes", !oauth && len(s.Scopes) > 0, "is for OAUTHBEARER only"},
-		rule{"token_ca_file", !oauth && s.TokenCAFile != "", "is for OAUTHBEARER only"},
-		rule{"mechanism", (oauth || s.Mechanism == SASLPlain) && remote && !t.Enabled,
-			s.Mechanism + " would send the secret over the network unencrypted: set " + path + ".tls.enabled to true, or use SCRAM-SHA-512"},
-	)
-	if s.TokenURL != "" {
-		if u := c.url(sasl+".token_url", s.TokenURL); u != nil && u.Scheme == "http" && !loopback(u.Hostname()) {
-			c.fault(sasl+".token_url", "must be https: the client secret is sent there")
-		}
-	}
-	c.readable(sasl+".token_ca_file", s.TokenCAFile)
-}
-
 // rounds looks for records that would come back: to the connector that wrote
 // them, at once or by way of others, or to a dead-letter topic, of which only
 // dead letters are expected. A cluster that is the same one under other

@@ -21,7 +21,6 @@ import (
 	"weir/connector"
 	"weir/connector/kafka"
 	"weir/connector/redrive"
-	"weir/connector/transform"
 )
 
 func dlqRedriveCommand() *cobra.Command {
@@ -260,30 +259,12 @@ func (r *redriver) run(ctx context.Context, name, what string) (err error) {
 // newJob delivers as the connector c does, with all of the memory: this process
 // has no other connectors.
 func newJob(c config.Connector, cfg *config.Config, sink destination, filter redrive.Filter, log *slog.Logger) (*redrive.Job, error) {
-	decode, err := transform.Decode(c.Decode.Format)
+	memory := int64(cfg.Memory)
+	delivery, err := deliveryOptions(c, sink, memory-memory/fetchShare, log)
 	if err != nil {
 		return nil, err
 	}
-	return redrive.New(redrive.Config{
-		Connector: c.Name,
-		Filter:    filter,
-		Deliver: connector.Options{
-			Name:         c.Name,
-			BatchRecords: c.Batch.Records,
-			BatchBytes:   int64(c.Batch.Bytes),
-			Linger:       c.Batch.Linger,
-			InFlightMin:  c.InFlight.Min,
-			InFlightMax:  c.InFlight.Max,
-			Ordered:      c.Ordered,
-			RetryInitial: c.Retry.Initial,
-			RetryMax:     c.Retry.Max,
-			Drain:        c.Drain,
-			Sink:         sink,
-			Budget:       buffer.NewBudget(int64(cfg.Memory) - int64(cfg.Memory)/fetchShare),
-			Transforms:   []connector.Transform{decode},
-			Log:          log,
-		},
-	}), nil
+	return redrive.New(redrive.Config{Connector: c.Name, Filter: filter, Deliver: delivery}), nil
 }
 
 // redriveFile redrives a dead-letter file.

@@ -90,28 +90,13 @@ func (b *bridge) newLink(cfg *config.Config, c config.Connector, options kafka.O
 		l.close = append(l.close, closeDead)
 	}
 
-	decode, err := transform.Decode(c.Decode.Format)
+	fetch := share / fetchShare
+	delivery, err := deliveryOptions(c, sink, share-fetch, log)
 	if err != nil {
 		return fail(err)
 	}
-	fetch := share / fetchShare
-	l.connector = connector.New(connector.Options{
-		Name:         c.Name,
-		BatchRecords: c.Batch.Records,
-		BatchBytes:   int64(c.Batch.Bytes),
-		Linger:       c.Batch.Linger,
-		InFlightMin:  c.InFlight.Min,
-		InFlightMax:  c.InFlight.Max,
-		Ordered:      c.Ordered,
-		RetryInitial: c.Retry.Initial,
-		RetryMax:     c.Retry.Max,
-		Drain:        c.Drain,
-		Sink:         sink,
-		DeadLetter:   dead,
-		Budget:       buffer.NewBudget(share - fetch),
-		Transforms:   []connector.Transform{decode},
-		Log:          log,
-	})
+	delivery.DeadLetter = dead
+	l.connector = connector.New(delivery)
 
 	g := kafka.GroupConfig{
 		Options:    options,
@@ -131,6 +116,31 @@ func (b *bridge) newLink(cfg *config.Config, c config.Connector, options kafka.O
 	}
 	l.group = kafka.NewGroup(g)
 	return l, nil
+}
+
+// deliveryOptions says how c delivers to sink, holding at most budget bytes of
+// records.
+func deliveryOptions(c config.Connector, sink sinks.Sink, budget int64, log *slog.Logger) (connector.Options, error) {
+	decode, err := transform.Decode(c.Decode.Format)
+	if err != nil {
+		return connector.Options{}, err
+	}
+	return connector.Options{
+		Name:         c.Name,
+		BatchRecords: c.Batch.Records,
+		BatchBytes:   int64(c.Batch.Bytes),
+		Linger:       c.Batch.Linger,
+		InFlightMin:  c.InFlight.Min,
+		InFlightMax:  c.InFlight.Max,
+		Ordered:      c.Ordered,
+		RetryInitial: c.Retry.Initial,
+		RetryMax:     c.Retry.Max,
+		Drain:        c.Drain,
+		Sink:         sink,
+		Budget:       buffer.NewBudget(budget),
+		Transforms:   []connector.Transform{decode},
+		Log:          log,
+	}, nil
 }
 
 // run runs every connector until ctx is done and all have drained.

@@ -104,10 +104,9 @@ func (o Options) config() (*sarama.Config, error) {
 }
 
 // Globals sets what sarama keeps in package variables: its log goes to log at
-// debug level, its metrics, which nobody reads, are off, and a batch that
-// decompresses to more than maxBatch bytes is not read: its partition stands
-// still and says so, which is better than to be killed for memory. For main
-// alone, once, before any client is made.
+// debug level, its metrics, which nobody reads, are off, and its own reader,
+// which is not ours and is to stand still, takes no batch that decompresses to
+// more than maxBatch bytes. For main alone, once, before any client is made.
 func Globals(log *slog.Logger, maxBatch int64) {
 	sarama.Logger = SaramaLogger(log)
 	sarama.MaxDecompressedBatchSize = int32(min(maxBatch, math.MaxInt32))

@@ -8,27 +8,15 @@ import (
 	"net/http"
 	"strconv"
 	"time"
-
-	"github.com/klauspost/compress/gzip"
 )
 
 // serveHEC takes the events of a HEC request: envelopes one behind the other.
 // With Acks it gives an id for them, which serveAcks says are safe.
 func (b *bulk) serveHEC(w http.ResponseWriter, r *http.Request) {
 	b.begin()
-	body := io.Reader(r.Body)
-	if r.Header.Get("Content-Encoding") == "gzip" {
-		text, err := gzip.NewReader(r.Body)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		body = text
-	}
 	q := requests.Get().(*request)
 	defer requests.Put(q)
-	q.body.Reset()
-	if _, err := q.body.ReadFrom(body); err != nil {
+	if err := q.read(r); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}

@@ -122,21 +122,26 @@ type request struct {
 
 var requests = sync.Pool{New: func() any { return new(request) }}
 
-func (b *bulk) serveBulk(w http.ResponseWriter, r *http.Request) {
-	b.begin()
+// read reads the body of r, decompressed.
+func (q *request) read(r *http.Request) error {
 	body := io.Reader(r.Body)
 	if r.Header.Get("Content-Encoding") == "gzip" {
 		text, err := gzip.NewReader(r.Body)
 		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
+			return err
 		}
 		body = text
 	}
+	q.body.Reset()
+	_, err := q.body.ReadFrom(body)
+	return err
+}
+
+func (b *bulk) serveBulk(w http.ResponseWriter, r *http.Request) {
+	b.begin()
 	q := requests.Get().(*request)
 	defer requests.Put(q)
-	q.body.Reset()
-	if _, err := q.body.ReadFrom(body); err != nil {
+	if err := q.read(r); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
