@@ -7,37 +7,20 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"strconv"
-	"time"
 	"unicode/utf8"
 
 	"weir/buffer"
+	"weir/sinks/ndjson"
 	"weir/sinks/splice"
 )
 
 // line is a record as a file holds it.
 type line struct {
-	Topic     string          `json:"topic"`
-	TopicID   string          `json:"topic_id"`
-	Cluster   string          `json:"cluster"`
-	Partition *int32          `json:"partition"`
-	Offset    *int64          `json:"offset"`
-	Timestamp *int64          `json:"timestamp"`
-	Key       *string         `json:"key"`
-	KeyB64    []byte          `json:"key_base64"`
-	Headers   []header        `json:"headers"`
-	Event     json.RawMessage `json:"event"`
-	Value     *string         `json:"value"`
-	ValueB64  []byte          `json:"value_base64"`
-}
-
-type header struct {
-	Key      *string `json:"key"`
-	KeyB64   []byte  `json:"key_base64"`
-	Value    *string `json:"value"`
-	ValueB64 []byte  `json:"value_base64"`
+	ndjson.Line
+	// Event is a value that is a JSON object, as it came.
+	Event json.RawMessage `json:"event"`
 }
 
 // lineStart is how all lines of o's records begin, up to the offset.
@@ -170,38 +153,14 @@ func (w *lineWriter) bytes(name string, b []byte) {
 
 // parseLine is the record that text, a line without its line break, holds. No
 // error quotes the event.
-//
-// It is stricter than JSON needs: a misspelt name in a line that was edited by
-// hand must not become a tombstone.
 func parseLine(text []byte) (*buffer.Record, error) {
-	if !utf8.Valid(text) {
-		return nil, errors.New("not valid UTF-8")
-	}
 	var l line
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&l); err != nil {
-		return nil, describe(err)
+	if err := ndjson.Decode(text, &l, "an archive"); err != nil {
+		return nil, err
 	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errors.New("more than one JSON value on the line")
-	}
-	if l.Topic == "" || l.Partition == nil || l.Offset == nil {
-		return nil, errors.New("topic, partition or offset is missing")
-	}
-	r := &buffer.Record{
-		Origin: &buffer.Origin{Cluster: l.Cluster, Topic: l.Topic, TopicID: l.TopicID, Partition: *l.Partition},
-		Offset: *l.Offset,
-	}
-	if l.Timestamp != nil {
-		r.Time = time.UnixMilli(*l.Timestamp)
-	}
-	var err error
-	if r.Key, err = join(l.Key, l.KeyB64); err != nil {
-		return nil, fmt.Errorf("key: %w", err)
-	}
-	if r.Value, err = join(l.Value, l.ValueB64); err != nil {
-		return nil, fmt.Errorf("value: %w", err)
+	r, err := l.Record()
+	if err != nil {
+		return nil, err
 	}
 	if l.Event != nil {
 		if r.Value != nil || l.Event[0] != '{' {
@@ -209,47 +168,5 @@ func parseLine(text []byte) (*buffer.Record, error) {
 		}
 		r.Value = l.Event
 	}
-	for i, h := range l.Headers {
-		key, err := join(h.Key, h.KeyB64)
-		if err == nil && key == nil {
-			err = errors.New("missing")
-		}
-		if err != nil {
-			return nil, fmt.Errorf("key of header %d: %w", i, err)
-		}
-		value, err := join(h.Value, h.ValueB64)
-		if err != nil {
-			return nil, fmt.Errorf("value of header %d: %w", i, err)
-		}
-		r.Headers = append(r.Headers, buffer.Header{Key: string(key), Value: value})
-	}
 	return r, nil
-}
-
-// join is what bytes wrote under a name: as text or in base64, or neither.
-func join(text *string, raw []byte) ([]byte, error) {
-	switch {
-	case text != nil && raw != nil:
-		return nil, errors.New("given twice, as text and in base64")
-	case text != nil:
-		return []byte(*text), nil
-	default:
-		return raw, nil
-	}
-}
-
-// describe says where a line is wrong, without its content.
-func describe(err error) error {
-	var syntax *json.SyntaxError
-	var kind *json.UnmarshalTypeError
-	switch {
-	case errors.As(err, &syntax):
-		return fmt.Errorf("not valid JSON at byte %d", syntax.Offset)
-	case errors.As(err, &kind):
-		return fmt.Errorf("%s is of the wrong type or out of range", kind.Field)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return errors.New("not a whole JSON object")
-	default:
-		return errors.New("not a line of an archive (an unknown member, or base64 that is none)")
-	}
 }
