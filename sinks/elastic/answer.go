@@ -125,7 +125,7 @@ func parseUsualAnswer(b []byte, op string, n int, items []item) ([]item, bool) {
 		}
 		items = append(items, it)
 	}
-	if !c.skip("]}") || len(trim(c)) > 0 {
+	if !c.skip("]}") || len(bytes.Trim(c, " \t\r\n")) > 0 {
 		return nil, false
 	}
 	return items, true

@@ -208,17 +208,8 @@ func New(cfg Config) (*Sink, error) {
 		fault("no URL")
 	}
 	for _, raw := range cfg.URLs {
-		// The URL itself is not quoted where it may hold a password.
-		u, err := url.Parse(strings.TrimSpace(raw))
-		switch {
-		case err != nil:
-			fault("a URL that cannot be read")
-		case u.User != nil:
-			fault("credentials in the URL of %s: they belong in auth", u.Host)
-		case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-			fault("URL %q: want http://host:port or https://host:port", raw)
-		case u.RawQuery != "", u.Fragment != "":
-			fault("URL %q: no query and no fragment here", raw)
+		if _, err := httpclient.ParseBase(raw, "auth"); err != nil {
+			faults = append(faults, err)
 		}
 	}
 	l := layout{coordinates: cfg.Coordinates, quote: cfg.IncludeReasons}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strconv"
@@ -155,7 +154,7 @@ func (e *encoder) record(r *buffer.Record) error {
 	}
 	h = append(h, '{')
 
-	value, object := e.object(r)
+	value, object := splice.Object(r, &e.compacted)
 	stampAt := r.Time
 	if stampAt.IsZero() {
 		stampAt = e.now
@@ -235,39 +234,6 @@ func (e *encoder) record(r *buffer.Record) error {
 }
 
 var comma = []byte(",")
-
-// object is r's value as it can be put on one line after our own members; false
-// when it has to be wrapped as text.
-func (e *encoder) object(r *buffer.Record) ([]byte, bool) {
-	if !r.Shape.Has(buffer.ShapeObject) {
-		return nil, false
-	}
-	v := trim(r.Value)
-	if len(v) < 2 || v[0] != '{' || v[len(v)-1] != '}' {
-		return nil, false
-	}
-	// ShapeLineBreak says the same, but a wrong Shape must not let an event write
-	// lines of its own.
-	if bytes.IndexByte(v, '\n') < 0 && bytes.IndexByte(v, '\r') < 0 {
-		return v, true
-	}
-	e.compacted.Reset()
-	if err := json.Compact(&e.compacted, v); err != nil {
-		return nil, false
-	}
-	return e.compacted.Bytes(), true
-}
-
-// trim cuts the white space off that JSON allows around a value.
-func trim(v []byte) []byte {
-	for len(v) > 0 && isSpace(v[0]) {
-		v = v[1:]
-	}
-	for len(v) > 0 && isSpace(v[len(v)-1]) {
-		v = v[:len(v)-1]
-	}
-	return v
-}
 
 func isSpace(c byte) bool { return c == ' ' || c == '\n' || c == '\r' || c == '\t' }
 

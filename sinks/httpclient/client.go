@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"weir/sinks"
@@ -127,6 +128,25 @@ func (c *Client) failed(req *http.Request, err error) error {
 		re.Misconfigured = true
 	}
 	return re
+}
+
+// ParseBase reads the URL of a server, to which paths are added. credentials is
+// the setting where they belong that must not be in it.
+//
+// Errors: they do not quote a URL that may hold a password.
+func ParseBase(raw, credentials string) (*url.URL, error) {
+	u, err := url.Parse(strings.TrimSpace(raw))
+	switch {
+	case err != nil:
+		return nil, errors.New("a URL that cannot be read")
+	case u.User != nil:
+		return nil, fmt.Errorf("credentials in the URL of %s: they belong in %s", u.Host, credentials)
+	case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
+		return nil, fmt.Errorf("URL %q: want http://host:port or https://host:port", raw)
+	case u.RawQuery != "", u.Fragment != "":
+		return nil, fmt.Errorf("URL %q: no query and no fragment here", raw)
+	}
+	return u, nil
 }
 
 // Endpoint is what of u may be shown: its scheme and host.

@@ -3,7 +3,6 @@ package httpsink
 import (
 	"bytes"
 	"encoding/base64"
-	"encoding/json"
 	"fmt"
 	"math"
 	"strconv"
@@ -237,7 +236,7 @@ func (e *encoder) quote(p *part) {
 
 // event adds r's value as an object: as it came, or wrapped as text.
 func (e *encoder) event(r *buffer.Record) {
-	if v, ok := e.object(r); ok {
+	if v, ok := splice.Object(r, &e.compacted); ok {
 		e.add(splice.Plain, v)
 		return
 	}
@@ -273,29 +272,6 @@ func (e *encoder) member(name string, text []byte) {
 	e.small = append(append(append(e.small, '"'), name...), `":"`...)
 	e.add(kind, text)
 	e.small = append(e.small, '"')
-}
-
-// object is r's value as it can be put on one line; false when it has to be
-// wrapped as text.
-func (e *encoder) object(r *buffer.Record) ([]byte, bool) {
-	if !r.Shape.Has(buffer.ShapeObject) {
-		return nil, false
-	}
-	v := bytes.Trim(r.Value, " \t\r\n")
-	if len(v) < 2 || v[0] != '{' || v[len(v)-1] != '}' {
-		return nil, false
-	}
-	// ShapeLineBreak says the same, but a wrong Shape must not let an event write
-	// lines of its own.
-	if bytes.IndexByte(v, '\n') < 0 && bytes.IndexByte(v, '\r') < 0 {
-		return v, true
-	}
-	// The same event may stand in the template twice: its bytes are the same then.
-	e.compacted.Reset()
-	if err := json.Compact(&e.compacted, v); err != nil {
-		return nil, false
-	}
-	return e.compacted.Bytes(), true
 }
 
 // newLayout is the layout of a framing with its templates.

@@ -9,7 +9,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"net/url"
 	"strings"
 	"sync"
 	"time"
@@ -120,17 +119,10 @@ func New(cfg Config) (*Sink, error) {
 		fault("no URL")
 	}
 	for _, raw := range cfg.URLs {
-		// The URL itself is not quoted where it may hold a password.
-		u, err := url.Parse(strings.TrimSpace(raw))
+		u, err := httpclient.ParseBase(raw, "token")
 		switch {
 		case err != nil:
-			fault("a URL that cannot be read")
-		case u.User != nil:
-			fault("credentials in the URL of %s: they belong in token", u.Host)
-		case u.Scheme != "http" && u.Scheme != "https", u.Host == "":
-			fault("URL %q: want http://host:port or https://host:port", raw)
-		case u.RawQuery != "", u.Fragment != "":
-			fault("URL %q: no query and no fragment here", raw)
+			faults = append(faults, err)
 		case strings.Contains(u.Path, "/services/collector"):
 			fault("URL %q: without /services/collector, which is added", raw)
 		default:

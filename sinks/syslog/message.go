@@ -11,6 +11,7 @@ import (
 	"unicode/utf8"
 
 	"weir/buffer"
+	"weir/sinks/splice"
 	"weir/sinks/template"
 )
 
@@ -216,19 +217,12 @@ func (e *encoder) json(r *buffer.Record) {
 	e.msg = append(e.msg, `"}}`...)
 }
 
-// object is r's value as one line of JSON; false when it is no object. The Shape is
-// not believed where a line could be smuggled in.
+// object is r's value as one line of JSON without control characters but tabs;
+// false when it is no object.
 func (e *encoder) object(r *buffer.Record) ([]byte, bool) {
-	v := bytes.Trim(r.Value, " \t\r\n")
-	if !r.Shape.Has(buffer.ShapeObject) || len(v) < 2 || v[0] != '{' || v[len(v)-1] != '}' {
+	v, ok := splice.Object(r, &e.compacted)
+	if !ok {
 		return nil, false
-	}
-	if bytes.IndexByte(v, '\n') >= 0 || bytes.IndexByte(v, '\r') >= 0 {
-		e.compacted.Reset()
-		if err := json.Compact(&e.compacted, v); err != nil {
-			return nil, false
-		}
-		v = e.compacted.Bytes()
 	}
 	for _, c := range v {
 		if c < ' ' && c != '\t' || c == 0x7f {

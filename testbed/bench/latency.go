@@ -44,10 +44,7 @@ func (r *runner) runLatency(ctx context.Context, c benchCase, i int) (Result, er
 	if after, err = processUsage(p.PID()); err != nil {
 		return res, fmt.Errorf("%w\n%s", err, p.Log())
 	}
-	if err := r.finish(ctx, p, sink, cfg.Group(), topic, int64(c.Load.Events)); err != nil {
-		return res, fmt.Errorf("%w\n%s", err, p.Log())
-	}
-	if err := end(ctx, p, &res); err != nil {
+	if err := r.conclude(ctx, p, sink, cfg.Group(), topic, &res); err != nil {
 		return res, err
 	}
 	t, err := sink.latency(ctx)

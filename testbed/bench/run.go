@@ -101,10 +101,7 @@ func (r *runner) runBacklog(ctx context.Context, c benchCase, i int) (Result, er
 		return res, err
 	}
 	defer p.Kill()
-	if err := r.finish(ctx, p, sink, cfg.Group(), topic, int64(c.Load.Events)); err != nil {
-		return res, fmt.Errorf("%w\n%s", err, p.Log())
-	}
-	if err := end(ctx, p, &res); err != nil {
+	if err := r.conclude(ctx, p, sink, cfg.Group(), topic, &res); err != nil {
 		return res, err
 	}
 	// After the end: what came late would be counted, too.
@@ -114,6 +111,14 @@ func (r *runner) runBacklog(ctx context.Context, c benchCase, i int) (Result, er
 	}
 	res.count(t, c.backend)
 	return res, nil
+}
+
+// conclude waits until everything has arrived, and ends weir.
+func (r *runner) conclude(ctx context.Context, p *bridge.Process, s *sinkProcess, group, topic string, res *Result) error {
+	if err := r.finish(ctx, p, s, group, topic, int64(res.Load.Events)); err != nil {
+		return fmt.Errorf("%w\n%s", err, p.Log())
+	}
+	return end(ctx, p, res)
 }
 
 // finish waits until everything is committed and the endpoint saw it. What is
