@@ -90,7 +90,7 @@ func try(m mutant) (killer string, err error) {
 	// A mutant that hangs is killed by the limit, which is as good as a failure.
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	test := exec.CommandContext(ctx, "go", "test", "-short", "-failfast", "-timeout", "60s", "-overlay", overlayFile, "./buffer", "./connector")
+	test := exec.CommandContext(ctx, "go", "test", "-short", "-count=1", "-failfast", "-timeout", "60s", "-overlay", overlayFile, "./buffer", "./connector")
 	out, err := test.CombinedOutput()
 	if err == nil {
 		return "", nil
