@@ -79,15 +79,20 @@ type Sink struct {
 // An error means that there was no usable answer, and is a *sinks.RequestError.
 // An answer of any status is not an error.
 func (s *Sink) do(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
-	res, answer, err := s.ask(ctx, s.perform, method, path, body)
-	if err != nil {
-		return 0, nil, err
-	}
-	return res.StatusCode, answer, nil
+	r, err := s.ask(ctx, s.perform, method, path, body)
+	return r.status, r.body, err
 }
 
-// ask is do with a way to send. The body of res is read and closed.
-func (s *Sink) ask(ctx context.Context, send func(*http.Request) (*http.Response, error), method, path string, body []byte) (res *http.Response, answer []byte, err error) {
+// reply is the answer to a small request.
+type reply struct {
+	status   int
+	header   http.Header
+	endpoint string
+	body     []byte
+}
+
+// ask is do with a way to send.
+func (s *Sink) ask(ctx context.Context, send func(*http.Request) (*http.Response, error), method, path string, body []byte) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	var r io.Reader
@@ -96,21 +101,21 @@ func (s *Sink) ask(ctx context.Context, send func(*http.Request) (*http.Response
 	}
 	req, err := newRequest(ctx, method, path, r)
 	if err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	res, err = send(req)
+	res, err := send(req)
 	if err != nil {
-		return nil, nil, err
+		return reply{}, err
 	}
 	defer res.Body.Close()
-	answer, err = httpclient.ReadBounded(res.Body, maxSmallAnswer, nil)
+	answer, err := httpclient.ReadBounded(res.Body, maxSmallAnswer, nil)
 	if err != nil {
-		return nil, nil, &sinks.RequestError{Status: res.StatusCode, Endpoint: endpoint(req), Err: s.quoted(err)}
+		return reply{}, &sinks.RequestError{Status: res.StatusCode, Endpoint: endpoint(req), Err: s.quoted(err)}
 	}
-	return res, answer, nil
+	return reply{res.StatusCode, res.Header, endpoint(req), answer}, nil
 }
 
 // maxSmallAnswer bounds the answers that do reads.
@@ -141,16 +146,16 @@ func (s *Sink) perform(req *http.Request) (*http.Response, error) {
 	res, err := s.send(req)
 	if err == nil && res.StatusCode/100 == 2 && !s.flavor.wrote(res.Header) {
 		_ = res.Body.Close()
-		return nil, s.imposter(res, "")
+		return nil, s.imposter(reply{status: res.StatusCode, header: res.Header, endpoint: endpoint(req)}, "")
 	}
 	return res, err
 }
 
 // imposter is the error for an answer of another server than the configured one.
-func (s *Sink) imposter(res *http.Response, distribution string) error {
+func (s *Sink) imposter(r reply, distribution string) error {
 	return &sinks.RequestError{
-		Status: res.StatusCode, Endpoint: endpoint(res.Request), Misconfigured: true,
-		Err: s.flavor.mistaken(res.Header, distribution),
+		Status: r.status, Endpoint: r.endpoint, Misconfigured: true,
+		Err: s.flavor.mistaken(r.header, distribution),
 	}
 }
 

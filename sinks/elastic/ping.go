@@ -29,11 +29,11 @@ type Info struct {
 // Errors: a *sinks.RequestError.
 func (s *Sink) Ping(ctx context.Context) (Info, error) {
 	// Not by perform: what the server is can also be in the body.
-	res, body, err := s.ask(ctx, s.send, http.MethodGet, "/", nil)
+	r, err := s.ask(ctx, s.send, http.MethodGet, "/", nil)
 	if err != nil {
 		return Info{}, err
 	}
-	status := res.StatusCode
+	status, body := r.status, r.body
 	if right, ok := deniedRight(body); ok && status == http.StatusForbidden {
 		return Info{Unverified: s.said("its version, and that it is "+s.flavor.product+", could not be verified: "+right, maxReason)}, nil
 	}
@@ -54,8 +54,8 @@ func (s *Sink) Ping(ctx context.Context) (Info, error) {
 		} `json:"version"`
 	}
 	err = json.Unmarshal(body, &a)
-	if !s.flavor.wrote(res.Header) {
-		return Info{}, s.imposter(res, a.Version.Distribution)
+	if !s.flavor.wrote(r.header) {
+		return Info{}, s.imposter(r, a.Version.Distribution)
 	}
 	if err != nil || a.Version.Number == "" {
 		return Info{}, &sinks.RequestError{Status: status, Err: errors.New("the answer does not say what server it is")}
