@@ -27,7 +27,7 @@ const (
 	portKafka      = 0 // for the harness; the controller is at 1
 	portKafkaWeir  = 3 // the listener behind the proxy
 	portKafkaProxy = 4 // what weir is told
-	portFront      = 5
+	portFront      = 5 // of the first backend; that of the second is two further
 	portSinkProxy  = 6
 )
 
