@@ -3,6 +3,8 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -101,4 +103,39 @@ func TestGrowthIsFound(t *testing.T) {
 	})
 	f(func(i int) sample { return sample{rss: int64(60+i) * mib, goroutines: 100, files: 20} }, "resident memory, MiB")
 	f(func(i int) sample { return sample{rss: 60 * mib, goroutines: float64(100 + i), files: float64(20 + i)} }, "goroutines", "open files")
+}
+
+// What .ci/run says of its seed: all backends and kinds of faults are in its first
+// eight rounds. Where that is no longer so, another seed has to be looked for.
+func TestSeedOfCI(t *testing.T) {
+	script, err := os.ReadFile("../../.ci/run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`SEED:-(\d+)`).FindSubmatch(script)
+	if found == nil {
+		t.Fatal("no seed in .ci/run")
+	}
+	seed, err := strconv.ParseUint(string(found[1]), 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]bool{}
+	for n := range 8 {
+		p := testDeck(seed).draw(n + 1)
+		seen[p.backend.name] = true
+		for _, f := range p.faults {
+			seen[f.kind.name] = true
+		}
+	}
+	for _, b := range backends {
+		if !seen[b.name] {
+			t.Errorf("no round of %s", b.name)
+		}
+	}
+	for _, k := range kinds {
+		if !seen[k.name] {
+			t.Errorf("no %q", k.name)
+		}
+	}
 }
