@@ -70,7 +70,7 @@ func startKafka(ctx context.Context, dir string, base ports) (*kafka, error) {
 		fmt.Sprintf("KAFKA_PORT=%d", int(base)+portKafka), "KAFKA_EXTRA="+extra,
 		"KAFKA_LOG_LEVEL=WARN", "KAFKA_HEAP=384m")
 	if err := k.up(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, k.down(true)) // it may be on its way
 	}
 	if k.proxy, err = proxy.Start(base.addr(portKafkaProxy), base.addr(portKafkaWeir)); err != nil {
 		return nil, errors.Join(err, k.down(true))

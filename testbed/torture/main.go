@@ -100,14 +100,14 @@ func (o *options) prepare(ctx context.Context) (b *bed, end func(), err error) {
 	}
 	b.work = work
 	ends := []func(){func() { _ = os.RemoveAll(work) }}
-	end = func() {
+	endAll := func() {
 		for i := len(ends) - 1; i >= 0; i-- {
 			ends[i]()
 		}
 	}
 	defer func() {
 		if err != nil {
-			end()
+			endAll()
 		}
 	}()
 	if b.dir == "" {
@@ -134,7 +134,7 @@ func (o *options) prepare(ctx context.Context) (b *bed, end func(), err error) {
 			fmt.Fprintln(os.Stderr, "torture:", err)
 		}
 	})
-	return b, end, nil
+	return b, endAll, nil
 }
 
 func torture(ctx context.Context, args []string) error {

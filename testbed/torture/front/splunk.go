@@ -118,6 +118,17 @@ func clean(how Spoil) bool {
 	return how == Busy || how == Unavailable || how == Forbidden || how == AcksFull
 }
 
+// waits puts v's channel in doubt when the answer comes so late that the client may
+// have given up. done ends that.
+func (s *splunk) waits(v *visit) (done func() bool) {
+	channel := channelOf(v)
+	return time.AfterFunc(sure, func() {
+		if s.acks {
+			_ = s.account.Doubt(channel)
+		}
+	}).Stop
+}
+
 // request reads a request and asks how to treat it; false: it has been answered.
 func (s *splunk) request(v *visit, acks bool) (body []byte, p Plan, credentials string, ok bool) {
 	reader, err := v.body()
@@ -156,6 +167,7 @@ var poison = []int{6, 12, 13, 15}
 
 // events takes a body: all its events, or those before the first bad one.
 func (s *splunk) events(v *visit) {
+	defer s.waits(v)()
 	body, plan, credentials, ok := s.request(v, false)
 	if !ok {
 		return

@@ -154,6 +154,19 @@ func TestAnswerThatMayBeLostPutsItsChannelInDoubt(t *testing.T) {
 	f(Plan{After: Half}, true)
 }
 
+// weir has given up by then, and sends elsewhere again what it waits for in the
+// channel: the account has to know before that comes.
+func TestLateAnswerPutsItsChannelInDoubtWhileItIsLate(t *testing.T) {
+	s := &script{plan: Plan{Wait: patience + sure, Before: HTML}}
+	s.indexed = make(chan int64, 10)
+	_, _, err := send(t, play(t, SplunkAcks, s)+events, "A", envelopes(1), patience)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err == nil || !slices.Equal(s.doubts, []string{"A"}) {
+		t.Errorf("when the client gave up (%v) the doubts were %q", err, s.doubts)
+	}
+}
+
 func TestLostEventsAreNeverIndexed(t *testing.T) {
 	s := &script{plan: Plan{Lose: true}}
 	post, _ := acks(t, s)
