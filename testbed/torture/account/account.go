@@ -89,6 +89,7 @@ type event struct {
 	receipt int64
 	came    time.Time
 	sender  string
+	history string // in words, for a violation
 	// Of one that is read: the folders that hold it, a bit each, and in which
 	// reading of which of them it was seen last.
 	folders uint8
@@ -428,7 +429,7 @@ func (a *Account) excuse(e *event) {
 		e.excused--
 	default:
 		a.c.Unexcused++
-		a.violation("SENT AGAIN without a reason: %s, committed %d, before the last trouble %d", e, p.committed, p.floor)
+		a.violation("SENT AGAIN without a reason: %s, committed %d, before the last trouble %d%s", e, p.committed, p.floor, e.history)
 	}
 }
 

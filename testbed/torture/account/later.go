@@ -1,6 +1,7 @@
 package account
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -28,10 +29,13 @@ func (a *Account) Accept(in Delivery) (number int64) {
 			e.refused = true
 			continue
 		}
+		if in.Late {
+			e.excused++ // perhaps what was sent again is there before it
+		}
 		if e.receipt > 0 {
 			a.again(e, p, in.Sender, now)
 		}
-		if in.Late || c.doubt {
+		if c.doubt {
 			e.excused++
 		}
 		e.receipt, e.came, e.sender = a.last, now, in.Sender
@@ -52,7 +56,9 @@ func (a *Account) again(e *event, p *part, sender string, now time.Time) {
 	case !e.told && now.Sub(e.came) >= a.Rules.AckTimeout:
 	case e.sender != sender && e.offset >= p.committed:
 	default:
+		e.history = fmt.Sprintf(", accepted %s ago, acknowledged %t", now.Sub(e.came).Round(time.Millisecond), e.told)
 		a.excuse(e)
+		e.history = ""
 	}
 	a.untell(e, p)
 }

@@ -127,6 +127,22 @@ func TestWhatIsSentInDoubtMayComeAgain(t *testing.T) {
 	})
 }
 
+// weir gives a request up and sends its events again, and these are there before the
+// first ones, which a slow backend takes only then.
+func TestFirstRequestComesLast(t *testing.T) {
+	f := func(late bool, want ...string) {
+		t.Helper()
+		later(t, func(b *books) {
+			b.acked(1)
+			b.Index(b.accept("a", 1))
+			b.Accept(Delivery{Sender: "a", Channel: "another", Late: late, Documents: []Document{b.document(1)}})
+			b.want(want...)
+		})
+	}
+	f(true)
+	f(false, "SENT AGAIN without a reason: event 1")
+}
+
 func TestLateCommitOfWhatWasAcknowledged(t *testing.T) {
 	f := func(looks int, doubt bool, want ...string) {
 		t.Helper()
