@@ -174,7 +174,7 @@ func (t *table) write(path string) error {
 	c, each, took := t.totals()
 	seen := t.seen()
 	fmt.Fprintf(&b, "%d rounds, %d events, %d faults of %d kinds, %d rounds failed.\n\n", len(t.results), c.Produced, sumOf(seen), len(seen), t.failed)
-	const columns = "produced | stored | of them twice | dead letters | re-sent | without a reason | lost | violations | peak MiB |\n"
+	const columns = "produced | stored | once more | dead letters | re-sent | without a reason | lost | violations | peak MiB |\n"
 	figures := func(c account.Counts, peak int64) string {
 		return fmt.Sprintf("%d | %d | %d | %d | %d | %d | %d | %d | %d |\n", c.Produced, c.Stored, c.Twice, c.Dead, c.Resent, c.Unexcused, c.Lost, c.Violations, peak>>20)
 	}
