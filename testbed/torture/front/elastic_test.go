@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -60,6 +61,13 @@ func (s *script) Accept(d account.Delivery) (int64, error) {
 func (s *script) Index(receipt int64) error {
 	s.indexed <- receipt
 	return nil
+}
+
+// doubted are the channels in doubt so far.
+func (s *script) doubted() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.doubts)
 }
 
 func (s *script) Doubt(channel string) error {
