@@ -17,6 +17,7 @@ type batch struct {
 	end     int64    // the offset behind it
 	at      int64    // to be added to each record's time
 	atOnce  bool     // at is the time of all of them; below 0: they have none
+	until   int64    // the latest of them, as the batch says it
 }
 
 // unpacker makes blocks of what a broker sent. It is one goroutine's.
@@ -137,7 +138,7 @@ func (u *unpacker) batch(blk *block, entry []byte) error {
 		blk.pass(end)
 		return nil
 	}
-	b := batch{base: first, end: end, at: firstTime, atOnce: firstTime < 0}
+	b := batch{base: first, end: end, at: firstTime, atOnce: firstTime < 0, until: maxTime}
 	if flags&flagsAppendTime != 0 {
 		b.at, b.atOnce = maxTime, true
 	}
@@ -188,7 +189,7 @@ func (u *unpacker) messages(blk *block, entry []byte) error {
 	if !ok {
 		return errors.New("it is not a whole message, or its checksum is wrong")
 	}
-	b := batch{end: outer.offset + 1}
+	b := batch{end: outer.offset + 1, until: outer.at}
 	if b.end < 1 {
 		return errors.New("its offset is below zero")
 	}

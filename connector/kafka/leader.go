@@ -148,11 +148,7 @@ func (l *leaderLoop) connect() error {
 		return err
 	}
 	cfg.Net.ReadTimeout = fetchTimeout
-	l.dialer = &fetchDialer{contextDialer: contextDialer{ctx: l.f.ctx, timeout: cfg.Net.DialTimeout}}
-	if cfg.Net.TLS.Enable {
-		l.dialer.tls = cfg.Net.TLS.Config
-		cfg.Net.TLS.Enable, cfg.Net.TLS.Config = false, nil
-	}
+	l.dialer = &fetchDialer{clearDialer: newClearDialer(l.f.ctx, cfg)}
 	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, l.dialer
 	b := sarama.NewBroker(l.addr)
 	if err := b.Open(cfg); err != nil {
