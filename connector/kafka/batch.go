@@ -18,6 +18,8 @@ type batch struct {
 	at      int64    // to be added to each record's time
 	atOnce  bool     // at is the time of all of them; below 0: they have none
 	until   int64    // the latest of them, as the batch says it
+	// appended: the broker set their times.
+	appended bool
 }
 
 // unpacker makes blocks of what a broker sent. It is one goroutine's.
@@ -140,7 +142,7 @@ func (u *unpacker) batch(blk *block, entry []byte) error {
 	}
 	b := batch{base: first, end: end, at: firstTime, atOnce: firstTime < 0, until: maxTime}
 	if flags&flagsAppendTime != 0 {
-		b.at, b.atOnce = maxTime, true
+		b.at, b.atOnce, b.appended = maxTime, true, true
 	}
 	return u.add(blk, b, int8(flags&flagsCodec), d.b, func(data []byte) (records []record, headers int, err error) {
 		// A record takes seven bytes at least.
@@ -189,7 +191,7 @@ func (u *unpacker) messages(blk *block, entry []byte) error {
 	if !ok {
 		return errors.New("it is not a whole message, or its checksum is wrong")
 	}
-	b := batch{end: outer.offset + 1, until: outer.at}
+	b := batch{end: outer.offset + 1, until: outer.at, appended: outer.appendTime}
 	if b.end < 1 {
 		return errors.New("its offset is below zero")
 	}

@@ -75,7 +75,7 @@ func (b *block) run(s *scratch, origin *buffer.Origin) (records []buffer.Record,
 			}
 			key, value := r.key.of(from.data), r.value.of(from.data)
 			s.records = append(s.records, buffer.Record{
-				Origin: origin, Offset: offset, Time: utc(at), Key: key, Value: value, Headers: s.take(from.data, r),
+				Origin: origin, Offset: offset, Time: utc(at), Appended: from.appended, Key: key, Value: value, Headers: s.take(from.data, r),
 			})
 			size += len(key) + len(value) + int(r.headers.to-r.headers.from) + int(r.count)*headerCost
 			next = offset + 1
