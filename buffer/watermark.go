@@ -41,6 +41,25 @@ func (w *Watermark) Advance(next int64) {
 	w.next = max(w.next, next)
 }
 
+// Retreat forgets what was tracked at or above offset, settled or not, as if it
+// had not been taken yet: the position is offset again. It is for records that
+// were taken and then not handed on. An offset that is not tracked, or behind the
+// position, changes nothing.
+func (w *Watermark) Retreat(offset int64) {
+	open := w.offsets[w.head:]
+	keep := sort.Search(len(open), func(i int) bool { return open[i] >= offset })
+	if keep == len(open) || open[keep] != offset {
+		return
+	}
+	for _, settled := range w.settled[w.head+keep:] {
+		if !settled {
+			w.pending--
+		}
+	}
+	w.offsets, w.settled = w.offsets[:w.head+keep], w.settled[:w.head+keep]
+	w.next = offset
+}
+
 // Settle notes that the record at offset is settled. It reports false, and
 // changes nothing, when that offset was never tracked or is settled already.
 func (w *Watermark) Settle(offset int64) bool {

@@ -17,11 +17,24 @@ func TestWatermarkAgreesWithTheObvious(t *testing.T) {
 		position := start
 		for range 4000 {
 			switch rng.IntN(10) {
+			case 1:
+				if len(tracked) == 0 || rng.IntN(4) > 0 {
+					continue
+				}
+				back := max(0, len(tracked)-1-rng.IntN(20))
+				if o := tracked[back]; o >= w.Next() {
+					w.Retreat(o + 1<<40) // behind the position: nothing
+					w.Retreat(o)
+					for _, o := range tracked[back:] {
+						delete(open, o)
+					}
+					tracked, position = tracked[:back], o
+				}
 			case 0:
 				position += int64(rng.IntN(5))
 				w.Advance(position)
 				w.Advance(position - 3) // going back changes nothing
-			case 1, 2, 3, 4:
+			case 2, 3, 4, 5:
 				position += int64(rng.IntN(3)) // a gap, sometimes
 				w.Track(position)
 				open[position] = true

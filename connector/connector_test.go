@@ -321,6 +321,47 @@ func TestDrainEndsInTime(t *testing.T) {
 	})
 }
 
+// A lane that waits for a place in a batch when it is told to end has tracked more
+// records than it handed over: nobody will settle those.
+func TestDrainDoesNotWaitForRecordsThatWereNotHandedOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		for p := range int32(3) {
+			w.write(p, 5000, 0)
+		}
+		w.latency = func() time.Duration { return time.Second }
+		opt := w.options()
+		opt.InFlightMax = 1
+		opt.Transforms = []Transform{func(r *buffer.Record) (bool, error) {
+			if r.Offset%3 == 0 {
+				w.mu.Lock()
+				w.filtered[key{r.Partition, r.Offset}] = true
+				w.mu.Unlock()
+				return false, nil
+			}
+			return true, nil
+		}}
+		c := New(opt)
+		stop := w.live(c)
+		pass(10500 * time.Millisecond) // one request in flight, a full batch and an open one wait
+		began := time.Now()
+		errs := stop()
+		if d := time.Since(began); d >= opt.Drain {
+			t.Errorf("drained for %v though the window is free every second", d)
+		}
+		for p, err := range errs {
+			if err != nil {
+				t.Errorf("partition %d: %v", p, err)
+			}
+		}
+		if held, _ := opt.Budget.Held(); held != 0 {
+			t.Errorf("%d bytes are still held", held)
+		}
+		w.run(t.Context(), New(w.options()), true)
+		w.complete()
+	})
+}
+
 func TestDrainDeliversWhatWasTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)

@@ -181,11 +181,15 @@ func (c *Connector) settle(b *batch, outcomes []sinks.Outcome) {
 			progress = true
 			l.counts.Delivered++
 			l.counts.DeliveredBytes += int64(len(r.Key) + len(r.Value))
+			tally := l.tallyOf(r)
+			tally.Delivered++
 			switch o.Note {
 			case sinks.Duplicate:
 				l.counts.Duplicates++
+				tally.Duplicates++
 			case sinks.Quarantined:
 				l.counts.Quarantined++
+				tally.Quarantined++
 			}
 			l.unstick(b)
 			l.settle(r)
@@ -286,6 +290,7 @@ func (c *Connector) mail(b *batch) {
 			l.settle(r)
 		case err == nil && outcomes[i].Verdict == sinks.Ack:
 			l.counts.DeadLettered++
+			l.tallyOf(r).DeadLettered++
 			l.unstick(b)
 			l.settle(r)
 		default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"sort"
 	"sync"
 	"time"
 
@@ -25,6 +26,9 @@ type lane struct {
 	sealed    int   // records in sealed batches, not settled
 	held      int64 // bytes charged and not given back
 	taken     []taken
+	runs      []tallied // what the source handed out and is not settled as a whole
+	mark      int64     // the end of the last run that is
+	tally     Tally     // of the records below mark
 	told      int64     // the watermark as the committer was told last
 	moved     time.Time // when it moved last
 
@@ -46,6 +50,12 @@ type lane struct {
 type taken struct {
 	next int64
 	at   time.Time
+}
+
+// tallied is a run of the source: what became of its records below next.
+type tallied struct {
+	next  int64
+	tally Tally
 }
 
 const (
@@ -76,6 +86,7 @@ func (c *Connector) Lane(ctx context.Context, origin *buffer.Origin, source Sour
 		moved:   time.Now(),
 
 		watermark: buffer.NewWatermark(source.Start()),
+		mark:      source.Start(),
 	}
 	defer l.account.Close()
 	c.mu.Lock()
@@ -128,6 +139,7 @@ func (l *lane) take(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("reading %s/%d: %w", l.origin.Topic, l.origin.Partition, err)
 		}
+		l.begin(run)
 		for rest := run.Records; len(rest) > 0; {
 			// A lane that asks for no more than its reserve goes on when another one
 			// has taken all the rest and cannot deliver it.
@@ -193,7 +205,7 @@ func (l *lane) mayTake(ctx context.Context) bool {
 
 // admit takes the records of run, of which keep go on and the others were
 // filtered. It reports false when ctx ended first; what was not handed over is
-// then neither settled nor held.
+// then neither held nor waited for, as if it had not been read.
 func (l *lane) admit(ctx context.Context, run, keep []buffer.Record, rejects []reject, size int64) bool {
 	var charged int64
 	if len(keep) > 0 {
@@ -216,14 +228,14 @@ func (l *lane) admit(ctx context.Context, run, keep []buffer.Record, rejects []r
 		// Records of one partition keep their order but for rejected ones.
 		at := r.at - (len(chunk.Records) - len(records))
 		if n := l.c.put(ctx, l, records[:at]); n < at {
-			l.release(records[n:])
+			l.takeBack(records[n:])
 			return false
 		}
 		l.c.reject(l, &records[at], sinks.Outcome{Verdict: sinks.Reject, Reason: r.reason.Error()})
 		records = records[at+1:]
 	}
 	if n := l.c.put(ctx, l, records); n < len(records) {
-		l.release(records[n:])
+		l.takeBack(records[n:])
 		return false
 	}
 	return true
@@ -246,10 +258,29 @@ func (l *lane) track(run, keep []buffer.Record, charged int64) {
 		}
 		l.watermark.Settle(r.Offset)
 		l.counts.Filtered++
+		l.tallyOf(r).Filtered++
 	}
 	l.held += charged
 	l.taken = append(l.taken, taken{next: l.watermark.Position(), at: time.Now()})
 	l.progress()
+}
+
+// begin notes that run is about to be taken. One without records joins the run
+// before, so that no more runs are kept than records.
+func (l *lane) begin(run Run) {
+	l.c.mu.Lock()
+	defer l.c.mu.Unlock()
+	if n := len(l.runs); n > 0 && len(run.Records) == 0 {
+		l.runs[n-1].next = run.Next
+		return
+	}
+	l.runs = append(l.runs, tallied{next: run.Next})
+}
+
+// tallyOf is where to count what became of r, which is not settled yet.
+func (l *lane) tallyOf(r *buffer.Record) *Tally {
+	i := sort.Search(len(l.runs), func(i int) bool { return l.runs[i].next > r.Offset })
+	return &l.runs[i].tally
 }
 
 // advance moves past offsets that hold no record.
@@ -260,13 +291,17 @@ func (l *lane) advance(next int64) {
 	l.progress()
 }
 
-// release gives back the memory of records that were never handed over.
-func (l *lane) release(records []buffer.Record) {
+// takeBack undoes admit for records that were not handed over, the last ones that
+// it tracked. Nobody will settle them: while they were tracked a drain would wait
+// for them in vain.
+func (l *lane) takeBack(records []buffer.Record) {
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
+	l.watermark.Retreat(records[0].Offset)
 	for i := range records {
 		l.free(&records[i])
 	}
+	l.progress()
 }
 
 func (l *lane) free(r *buffer.Record) {
@@ -293,6 +328,13 @@ func (l *lane) progress() {
 		done++
 	}
 	l.taken = l.taken[done:]
+	done = 0
+	for done < len(l.runs) && l.runs[done].next <= next {
+		l.mark = l.runs[done].next
+		l.tally.add(l.runs[done].tally)
+		done++
+	}
+	l.runs = l.runs[done:]
 	if next > l.told {
 		l.told = next
 		l.moved = time.Now()
@@ -319,11 +361,11 @@ func (l *lane) commitLoop(stop <-chan struct{}) {
 			more = false
 		}
 		l.c.mu.Lock()
-		next := l.watermark.Next()
+		p := Progress{Next: l.watermark.Next(), Mark: l.mark, Tally: l.tally}
 		l.c.mu.Unlock()
-		if next > last {
-			l.source.Commit(next)
-			last = next
+		if p.Next > last {
+			l.source.Commit(p)
+			last = p.Next
 		}
 	}
 }

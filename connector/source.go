@@ -30,12 +30,41 @@ type Source interface {
 	// memory it aliases are the caller's until its following call of Next. io.EOF
 	// ends a bounded replay; live reading never ends by itself.
 	Next(ctx context.Context) (Run, error)
-	// Commit says that everything below next is settled and need not be read
+	// Commit says that everything below p.Next is settled and need not be read
 	// again. It returns at once; the source makes it durable soon after.
-	Commit(next int64)
+	Commit(p Progress)
 	// End is the offset behind the partition's last record, as last heard; -1
 	// while nothing was heard.
 	End() int64
+}
+
+// Progress says how far a lane is.
+type Progress struct {
+	// Next is the offset below which everything is settled.
+	Next int64
+	// Mark is the end of the last Run that is settled as a whole, or the source's
+	// Start: never above Next. A source that has something to remember of each Run
+	// commits at its Mark.
+	Mark int64
+	// Tally is what became of the records from Start up to Mark.
+	Tally Tally
+}
+
+// Tally counts settled records by what became of them.
+type Tally struct {
+	Delivered    int64 // acknowledged by the sink, Duplicates and Quarantined included
+	Duplicates   int64 // of Delivered: the sink held them already
+	Quarantined  int64 // of Delivered: stored aside by the sink
+	Filtered     int64 // dropped by a transform
+	DeadLettered int64 // acknowledged by the dead-letter destination
+}
+
+func (t *Tally) add(o Tally) {
+	t.Delivered += o.Delivered
+	t.Duplicates += o.Duplicates
+	t.Quarantined += o.Quarantined
+	t.Filtered += o.Filtered
+	t.DeadLettered += o.DeadLettered
 }
 
 // Transform looks at one record before it is batched. It may set what it found

@@ -88,14 +88,15 @@ type source struct {
 	start     int64
 	at        int64
 	bounded   bool
-	returned  bool // Lane returned: no commit may come any more
+	returned  bool           // Lane returned: no commit may come any more
+	ends      map[int64]bool // of the runs handed out
 }
 
 func (w *world) source(partition int32, bounded bool) *source {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	from := w.commits[partition]
-	return &source{w: w, partition: partition, start: from, at: from, bounded: bounded}
+	return &source{w: w, partition: partition, start: from, at: from, bounded: bounded, ends: map[int64]bool{}}
 }
 
 func (s *source) Start() int64 { return s.start }
@@ -136,11 +137,15 @@ func (s *source) Next(ctx context.Context) (Run, error) {
 		return Run{}, ctx.Err()
 	}
 	s.at = run.Next
+	s.w.mu.Lock()
+	s.ends[run.Next] = true
+	s.w.mu.Unlock()
 	return run, nil
 }
 
 // Commit is where the contract is judged: everything below next is settled.
-func (s *source) Commit(next int64) {
+func (s *source) Commit(p Progress) {
+	next := p.Next
 	if s.w.commit != nil {
 		s.w.commit()
 	}
@@ -159,6 +164,29 @@ func (s *source) Commit(next int64) {
 		}
 	}
 	s.w.commits[s.partition] = next
+	s.w.judgeTally(s, p)
+}
+
+// judgeTally counts what the world knows about the records up to p.Mark.
+func (w *world) judgeTally(s *source, p Progress) {
+	if p.Mark > p.Next || p.Mark < s.start {
+		w.t.Errorf("partition %d: mark %d is not within %d and %d", s.partition, p.Mark, s.start, p.Next)
+	}
+	if p.Mark != s.start && !s.ends[p.Mark] {
+		w.t.Errorf("partition %d: mark %d is no end of a run", s.partition, p.Mark)
+	}
+	var want int64
+	for _, o := range w.logs[s.partition] {
+		if o >= s.start && o < p.Mark {
+			want++
+		}
+	}
+	if got := p.Tally.Delivered + p.Tally.DeadLettered + p.Tally.Filtered; got != want {
+		w.t.Errorf("partition %d: the tally has %d of the %d records from %d to %d", s.partition, got, want, s.start, p.Mark)
+	}
+	if p.Tally.Duplicates > p.Tally.Delivered {
+		w.t.Errorf("partition %d: %d duplicates of %d delivered", s.partition, p.Tally.Duplicates, p.Tally.Delivered)
+	}
 }
 
 // Deliver implements sinks.Sink for the SIEM.

@@ -165,7 +165,7 @@ type ended struct{}
 
 func (ended) Start() int64                                { return 0 }
 func (ended) Next(context.Context) (connector.Run, error) { return connector.Run{}, io.EOF }
-func (ended) Commit(int64)                                {}
+func (ended) Commit(connector.Progress)                   {}
 func (ended) End() int64                                  { return 0 }
 
 // What makes a record a dead letter is told in headers of clean text, behind
@@ -245,5 +245,5 @@ func (o *once) Next(context.Context) (connector.Run, error) {
 	o.records = nil
 	return run, nil
 }
-func (*once) Commit(int64) {}
-func (*once) End() int64   { return -1 }
+func (*once) Commit(connector.Progress) {}
+func (*once) End() int64                { return -1 }

@@ -225,7 +225,7 @@ func (c *counter) lane(ctx context.Context, _ *buffer.Origin, src connector.Sour
 		c.mu.Lock()
 		c.n += len(run.Records)
 		c.mu.Unlock()
-		src.Commit(run.Next)
+		src.Commit(connector.Progress{Next: run.Next})
 	}
 }
 

@@ -83,7 +83,7 @@ func (c *catch) lane(ctx context.Context, origin *buffer.Origin, src connector.S
 		last = run.Next
 		c.ends[name] = run.Next
 		c.mu.Unlock()
-		src.Commit(run.Next)
+		src.Commit(connector.Progress{Next: run.Next})
 	}
 }
 
@@ -293,7 +293,7 @@ func TestCommitsFollowTheLane(t *testing.T) {
 		for {
 			select {
 			case next := <-upTo:
-				src.Commit(next)
+				src.Commit(connector.Progress{Next: next})
 			case <-ctx.Done():
 				return nil
 			}
@@ -610,7 +610,7 @@ func TestALaneThatFailsIsBegunAgain(t *testing.T) {
 		}
 		mu.Unlock()
 		if fail {
-			src.Commit(src.Start() + 10)
+			src.Commit(connector.Progress{Next: src.Start() + 10})
 			return errors.New("it is broken")
 		}
 		return c.lane(ctx, origin, src)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"strings"
 	"testing"
@@ -111,9 +112,14 @@ func TestDecompressionBombsTakeNoMoreThanTheyMay(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			raw := sealed(kmsg.RecordBatch{Magic: 2, Attributes: int16(codec), NumRecords: 1, ProducerID: -1, Records: compressed(t, int16(codec), bomb)})
 			var blk *block
-			// A decoder's own memory, and twice the limit while it grows.
-			if n := allocated(func() { blk = unpacked(0, raw, testMax/8, 2*testMax) }); n > 24*testMax {
-				t.Errorf("%d MiB were taken", n>>20)
+			// A decoder's own memory, and twice the limit while it grows. The least of
+			// some tries: the race detector makes pools forget what they hold.
+			least := int64(math.MaxInt64)
+			for range 5 {
+				least = min(least, allocated(func() { blk = unpacked(0, raw, testMax/8, 2*testMax) }))
+			}
+			if least > 24*testMax {
+				t.Errorf("%d MiB were taken", least>>20)
 			}
 			if !errors.As(blk.err, new(*tooLarge)) || blk.charge != 0 {
 				t.Errorf("charged %d: %v", blk.charge, blk.err)

@@ -147,7 +147,7 @@ func TestNotesAreKeptWithTheOffset(t *testing.T) {
 		t.Errorf("found %q", note)
 	}
 	want(3, "")
-	member(func(s Noted) { s.CommitNote(4, "done:1+1"); s.Commit(5) })
+	member(func(s Noted) { s.CommitNote(4, "done:1+1"); s.Commit(connector.Progress{Next: 5}) })
 	want(5, "")
 	member(func(s Noted) { s.CommitNote(6, "done:1+1") })
 

@@ -37,11 +37,11 @@ func (s *source) Start() int64 { return s.start }
 
 func (s *source) End() int64 { return s.reader.End() }
 
-// Commit marks next; sarama commits what was marked every commitInterval, and
+// Commit marks p.Next; sarama commits what was marked every commitInterval, and
 // when the partition is given back.
-func (s *source) Commit(next int64) {
-	s.committed.Store(next)
-	s.session.MarkOffset(s.origin.Topic, s.origin.Partition, next, s.mark().String())
+func (s *source) Commit(p connector.Progress) {
+	s.committed.Store(p.Next)
+	s.session.MarkOffset(s.origin.Topic, s.origin.Partition, p.Next, s.mark().String())
 }
 
 func (s *source) mark() mark {

@@ -106,7 +106,8 @@ func (l *lane) keep(offset int64) {
 
 // Commit moves the position up to the lowest letter that stays, and notes what is
 // redriven above it.
-func (l *lane) Commit(next int64) {
+func (l *lane) Commit(p connector.Progress) {
+	next := p.Next
 	l.mu.Lock()
 	slices.Sort(l.kept)
 	passed := 0

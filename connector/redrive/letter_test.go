@@ -22,9 +22,9 @@ import (
 // once is a log of a few records that ends.
 type once struct{ records []buffer.Record }
 
-func (o *once) Start() int64 { return 0 }
-func (o *once) End() int64   { return int64(len(o.records)) }
-func (o *once) Commit(int64) {}
+func (o *once) Start() int64              { return 0 }
+func (o *once) End() int64                { return int64(len(o.records)) }
+func (o *once) Commit(connector.Progress) {}
 func (o *once) Next(context.Context) (connector.Run, error) {
 	if o.records == nil {
 		return connector.Run{}, io.EOF

@@ -173,7 +173,7 @@ func (l *Lines) Next(ctx context.Context) (connector.Run, error) {
 }
 
 // Commit implements connector.Source.
-func (l *Lines) Commit(next int64) { l.CommitNote(next, "") }
+func (l *Lines) Commit(p connector.Progress) { l.CommitNote(p.Next, "") }
 
 // CommitNote implements Source. What it says is written down soon after, and by
 // Close at the latest.

@@ -86,7 +86,7 @@ type source struct {
 func (s *source) Start() int64                         { return s.start }
 func (s *source) End() int64                           { return int64(len(s.w.log)) }
 func (s *source) Note(context.Context) (string, error) { return s.w.note, nil }
-func (s *source) Commit(next int64)                    { s.CommitNote(next, "") }
+func (s *source) Commit(p connector.Progress)          { s.CommitNote(p.Next, "") }
 
 func (s *source) Next(ctx context.Context) (connector.Run, error) {
 	end := min(s.at+17, s.End())
@@ -457,9 +457,9 @@ func TestLateRefusalDoesNotMoveThePositionBack(t *testing.T) {
 			w.stored[Address(&r)] = true
 		}
 		l := &lane{job: w.job(Filter{}), src: &source{w: w}, end: 20, hold: -1}
-		l.Commit(15)
+		l.Commit(connector.Progress{Next: 15})
 		l.keep(3)
-		l.Commit(20)
+		l.Commit(connector.Progress{Next: 20})
 		if w.position != 20 {
 			t.Errorf("position %d", w.position)
 		}
