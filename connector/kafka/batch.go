@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+
+	"weir/connector"
 )
 
 // batch is some records of one partition, decompressed, in memory of its own.
@@ -136,7 +138,9 @@ func (u *unpacker) batch(blk *block, entry []byte) error {
 	if end <= blk.at {
 		return nil // all of it lies before what was asked for
 	}
-	if u.skips(flags, first, end, producer, d.b) || count == 0 {
+	why, skipped := u.skips(flags, first, end, producer, d.b)
+	if skipped || count == 0 {
+		blk.hide(first, end, why)
 		blk.pass(end)
 		return nil
 	}
@@ -160,10 +164,10 @@ func (u *unpacker) batch(blk *block, entry []byte) error {
 	})
 }
 
-// skips reports whether a batch's records are not to be delivered, and keeps
-// account of the aborted transactions: the broker lists where each begins, a
+// skips reports whether a batch's records are not to be delivered, and why, and
+// keeps account of the aborted transactions: the broker lists where each begins, a
 // control batch says where it ends.
-func (u *unpacker) skips(flags int16, first, end, producer int64, data []byte) bool {
+func (u *unpacker) skips(flags int16, first, end, producer int64, data []byte) (connector.GapReason, bool) {
 	for len(u.aborted) > 0 && u.aborted[0].first < end {
 		if u.open == nil {
 			u.open = make(map[int64]bool)
@@ -179,9 +183,12 @@ func (u *unpacker) skips(flags int16, first, end, producer int64, data []byte) b
 				delete(u.open, producer)
 			}
 		}
-		return true
+		return connector.GapControl, true
 	}
-	return flags&flagsTransactional != 0 && u.open[producer]
+	if flags&flagsTransactional != 0 && u.open[producer] {
+		return connector.GapAborted, true
+	}
+	return connector.GapHole, false // one without records is what compaction left
 }
 
 // messages adds a message of the formats 0 and 1: a single one, or one that wraps

@@ -216,15 +216,13 @@ func (r *partitionReader) Next(ctx context.Context) (connector.Run, error) {
 			return connector.Run{}, err
 		}
 		if r.cur != nil && !r.cur.taken() {
-			records, next := r.cur.run(&r.scratch, r.origin)
-			return connector.Run{Records: records, Next: next}, nil
+			return r.cur.run(&r.scratch, r.origin), nil
 		}
 		if err := r.take(); err != nil {
 			return connector.Run{}, err
 		}
 		if r.cur != nil {
-			records, next := r.cur.run(&r.scratch, r.origin)
-			return connector.Run{Records: records, Next: next}, nil
+			return r.cur.run(&r.scratch, r.origin), nil
 		}
 		select {
 		case <-r.ready:

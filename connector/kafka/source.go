@@ -96,7 +96,7 @@ func (s *source) outOfRange(ctx context.Context, out *OutOfRangeError) (connecto
 			"topic", topic, "partition", partition, "from", out.Offset, "to", first, "offsets", lost)
 		s.reader.GoTo(first)
 		s.claim.problem(nil)
-		return connector.Run{Next: first}, nil
+		return connector.Run{Next: first, Gaps: []connector.Gap{{From: out.Offset, To: first, Why: connector.GapRetention}}}, nil
 	case out.Offset > end:
 		// An unclean leader election, most probably. Records that were delivered are
 		// gone, and others will get their offsets: going on here would skip those.
