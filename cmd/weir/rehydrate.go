@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"strconv"
 	"strings"
@@ -13,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/config"
-	"weir/connector/kafka"
 	"weir/connector/replay"
 )
 
@@ -23,16 +21,8 @@ func rehydrateCommand() *cobra.Command {
 		Short: "Read a time range of the log once more, into a SIEM, with evidence of what was read",
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(rehydratePlanCommand())
+	cmd.AddCommand(rehydratePlanCommand(), rehydrateRunCommand())
 	return cmd
-}
-
-// caseOptions is how the brokers are reached for a case: under a client id of its
-// own, so that a quota can be set for it and the brokers' logs tell it apart.
-func caseOptions(cfg *config.Config, id string, log *slog.Logger) (kafka.Options, error) {
-	o, err := kafkaOptions(cfg.Kafka, log)
-	o.ClientID = "weir-rehydrate-" + id
-	return o, err
 }
 
 // rateFlags are the bounds on how fast a worker reads.

@@ -113,7 +113,8 @@ func (p *planner) run(ctx context.Context, config string) error {
 	}
 	log := newLog(cfg.Log, p.errs)
 	prepareProcess(cfg, log)
-	options, err := caseOptions(cfg, p.caseID, log)
+	cfg.Kafka.ClientID = caseClientID(p.caseID)
+	options, err := kafkaOptions(cfg.Kafka, log)
 	if err != nil {
 		return err
 	}

@@ -34,6 +34,7 @@ type fetcher struct {
 	// batchMax is the most memory that one batch may take: a partition stands still
 	// before a larger one, which is better than to be killed for memory.
 	batchMax int64
+	maxAsk   int64 // the most that is asked for of a partition, in memory
 	log      *slog.Logger
 	// suspect is called when an answer looks as if the topic had been deleted or
 	// made again. It must not block.
@@ -94,6 +95,7 @@ func newFetcher(ctx context.Context, c *cluster, limit int64, log *slog.Logger, 
 		ratio:   startRatio,
 
 		batchMax: max(2*limit, minBatchMax),
+		maxAsk:   maxAsk,
 	}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	f.wg.Go(f.findLeaders)

@@ -23,7 +23,6 @@ var errAnswerSize = errors.New("the answer is too long to be read")
 // them, picks the versions, and writes the requests; it logs in anew when a
 // session has come to its end (KIP-368). But it decodes a fetch answer as a
 // whole and in its own way, so the answer is kept from it: see fetchConn.
-//
 type fetchDialer struct {
 	clearDialer
 	conn *fetchConn // made last

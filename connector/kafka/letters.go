@@ -184,9 +184,12 @@ func (l *Log) Members(ctx context.Context, group string) (int, error) {
 }
 
 // Noted is what the Source of a Group's lane is as well: it can keep a note with
-// the offset it commits, of a few words without a space between them.
+// the offset it commits. A broker takes offset.metadata.max.bytes of mark and note,
+// 4096 if nothing else is said.
 type Noted interface {
 	connector.Source
+	// Mark is what stands before the note, with a space between them.
+	Mark() string
 	// Note is what was committed with Start, "" when there was none.
 	Note(ctx context.Context) (string, error)
 	// CommitNote is Commit with a note. Unlike Commit it may come again with the
@@ -195,6 +198,8 @@ type Noted interface {
 }
 
 var _ Noted = (*source)(nil)
+
+func (s *source) Mark() string { return s.mark().String() }
 
 func (s *source) Note(ctx context.Context) (string, error) {
 	offset, metadata, err := s.g.cluster.committed(ctx, s.g.cfg.Group, s.origin.Topic, s.origin.Partition)
