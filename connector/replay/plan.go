@@ -289,9 +289,6 @@ func DecodePlan(text []byte) (*Plan, error) {
 	if err := d.Decode(&p); err != nil {
 		return nil, fmt.Errorf("it is no plan: %w", err)
 	}
-	if d.More() {
-		return nil, errors.New("something follows the plan in its file")
-	}
 	return &p, p.check()
 }
 

@@ -148,7 +148,7 @@ func spend(ctx context.Context, l *rate.Limiter, n int64) error {
 type Yield struct {
 	connector string
 	last      int64 // the lag at the last look, -1: there was none
-	low       int64 // the lag that is to be come back to
+	low, peak int64 // while pausing: the lag before it grew, and the largest since
 	pausing   bool
 }
 
@@ -160,8 +160,8 @@ func NewYield(connector string) *Yield { return &Yield{connector: connector, las
 const yieldSlack = 1000
 
 // Look says why to pause, at a lag; "": do not. A replay pauses when the lag has
-// grown, and goes on when it is back where it was before it grew, or has not
-// grown any more while the replay stood still.
+// grown, and goes on when it is back where it was before, or more than half of the
+// way: the rest is the connector's own.
 func (y *Yield) Look(lag int64) string {
 	defer func() { y.last = lag }()
 	if y.last < 0 {
@@ -170,9 +170,10 @@ func (y *Yield) Look(lag int64) string {
 	grown := lag > y.last+y.last/10+yieldSlack
 	switch {
 	case !y.pausing && grown:
-		y.pausing, y.low = true, y.last
-	case y.pausing && (lag <= y.low+yieldSlack || lag <= y.last && lag-y.low < (y.last-y.low)/2):
-		y.pausing = false
+		y.pausing, y.low, y.peak = true, y.last, lag
+	case y.pausing:
+		y.peak = max(y.peak, lag)
+		y.pausing = lag > max(y.low+yieldSlack, (y.low+y.peak)/2)
 	}
 	if !y.pausing {
 		return ""
