@@ -123,7 +123,7 @@ func TestRecordsComeBackAsTheyWere(t *testing.T) {
 				for k := range int64(10) {
 					r := record(i*10 + k)
 					r.Origin.Cluster, r.Origin.Topic, r.Time = "c\u00e9\"", `t."1",\`, times[random.IntN(len(times))]
-					r.Key, r.Value, r.Shape = text(), text(), 0
+					r.Key, r.Value, r.Shape, r.Appended = text(), text(), 0, random.IntN(2) == 0
 					if k%2 == 0 {
 						r.Value, r.Shape = []byte(objects[random.IntN(len(objects))]), buffer.ShapeObject
 					}
