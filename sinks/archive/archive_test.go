@@ -91,7 +91,7 @@ func files(t *testing.T, dir string) []string {
 	t.Helper()
 	var names []string
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && d.Name() != lockFile {
+		if err == nil && !d.IsDir() && d.Name() != LockFile {
 			name, err = filepath.Rel(dir, name)
 			names = append(names, name)
 		}
