@@ -91,6 +91,12 @@ func (p *Partition) Match(r *buffer.Record) error {
 		return err
 	}
 	p.records.Append(p.enc.Record(r))
+	p.count(r)
+	return nil
+}
+
+// count counts a matched record.
+func (p *Progress) count(r *buffer.Record) {
 	p.Counts.Matched++
 	p.Counts.Bytes += uint64(ContentBytes(r))
 	if at := millis(r); at >= 0 {
@@ -99,7 +105,6 @@ func (p *Partition) Match(r *buffer.Record) error {
 		}
 		p.Last = max(p.Last, at)
 	}
-	return nil
 }
 
 // Outside counts a record that was read and is not in the time range.

@@ -10,7 +10,8 @@
 // Of its members:
 //
 //   - The first five are always there, in this order. timestamp is in milliseconds
-//     since 1970, as Kafka holds it, and missing when the record has none.
+//     since 1970, as Kafka holds it, and missing when the record has none. Behind it
+//     stands "timestamp_type":"LogAppendTime" where the broker set it, not the producer.
 //   - event is the value, byte for byte, when it is a JSON object on one line
 //     without white space around it. Any other value is text in value, or, where it
 //     is not valid UTF-8, in base64 in value_base64. A line with none of the three is
