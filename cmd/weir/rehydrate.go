@@ -21,7 +21,7 @@ func rehydrateCommand() *cobra.Command {
 		Short: "Read a time range of the log once more, into a SIEM, with evidence of what was read",
 		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(rehydratePlanCommand(), rehydrateRunCommand(), rehydrateStatusCommand(), rehydrateCancelCommand())
+	cmd.AddCommand(rehydratePlanCommand(), rehydrateRunCommand(), rehydrateStatusCommand(), rehydrateCancelCommand(), rehydrateSealCommand())
 	return cmd
 }
 

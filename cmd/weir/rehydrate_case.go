@@ -6,8 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
+
+	"github.com/spf13/cobra"
 
 	"weir/config"
 	"weir/connector/evidence"
@@ -19,7 +23,8 @@ import (
 type openCase struct {
 	plan    *replay.Plan
 	file    string
-	hash    [sha256.Size]byte
+	text    []byte // of the file
+	hash    evidence.Hash
 	mark    string // of the plan and the filter; "": whatever the commits say
 	options kafka.Options
 	ledger  *kafka.Ledger
@@ -32,7 +37,7 @@ func loadCase(path, plan string) (*config.Config, *openCase, error) {
 	if plan == "" {
 		return nil, nil, usageError{errors.New("--plan is needed: the file that weir rehydrate plan wrote")}
 	}
-	p, hash, err := replay.ReadPlan(plan)
+	p, text, err := replay.ReadPlan(plan)
 	if err != nil {
 		return nil, nil, usageError{err}
 	}
@@ -41,10 +46,28 @@ func loadCase(path, plan string) (*config.Config, *openCase, error) {
 		return nil, nil, err
 	}
 	cfg.Kafka.ClientID = caseClientID(p.Case)
-	return cfg, &openCase{plan: p, file: plan, hash: hash}, nil
+	return cfg, &openCase{plan: p, file: plan, text: text, hash: sha256.Sum256(text)}, nil
 }
 
 func caseClientID(id string) string { return "weir-rehydrate-" + id }
+
+// custodyFlag adds the flag for where a case's custody log is.
+func custodyFlag(cmd *cobra.Command) *string {
+	return cmd.Flags().String("custody", "", "the custody log, a `file` that an entry is appended to for each thing done with the case. Without it: CASE.custody.ndjson beside the plan")
+}
+
+// custody is the custody log of a case on this machine.
+func custody(path, plan, caseID string) *evidence.Custody {
+	if path == "" {
+		path = custodyBeside(plan, caseID)
+	}
+	host, _ := os.Hostname()
+	return evidence.OpenCustody(path, caseID, whoami(), host, toolName())
+}
+
+func custodyBeside(plan, caseID string) string {
+	return filepath.Join(filepath.Dir(plan), caseID+".custody.ndjson")
+}
 
 // connect connects to the cluster, and checks that it is the one that the plan is
 // of.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weir/connector/evidence"
 	"weir/connector/kafka"
 	"weir/connector/replay"
 )
@@ -47,6 +48,7 @@ workers, the status and the seal of the case go by.`,
 	f.BoolVar(&p.scan, "scan", false, "read from the start of the log, for producers that wrote wrong batch timestamps")
 	f.StringVarP(&p.file, "output", "o", "", "the plan `file`; - for standard output. Without it: CASE.plan.json")
 	rates.add(cmd, "to estimate the time")
+	log := custodyFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if p.rates, err = rates.parse(); err != nil {
 			return err
@@ -55,6 +57,7 @@ workers, the status and the seal of the case go by.`,
 		if err := p.parse(from, to, slack, now); err != nil {
 			return usageError{err}
 		}
+		p.custody = *log
 		p.out, p.errs = cmd.OutOrStdout(), cmd.ErrOrStderr()
 		return p.run(cmd.Context(), *path)
 	}
@@ -70,6 +73,7 @@ type planner struct {
 	scan     bool
 	rates    replay.Rates
 	file     string
+	custody  string
 	now      time.Time
 
 	out, errs io.Writer
@@ -80,7 +84,7 @@ func (p *planner) parse(from, to, slack string, now time.Time) (err error) {
 	if p.caseID == "" {
 		return errors.New("--case is needed: the id that the case goes by")
 	}
-	if err := replay.CheckCase(p.caseID); err != nil {
+	if err := evidence.CheckCase(p.caseID); err != nil {
 		return fmt.Errorf("--case: %w", err)
 	}
 	slices.Sort(p.topics)
@@ -140,6 +144,13 @@ func (p *planner) run(ctx context.Context, config string) error {
 		if err := createNew(where, text); err != nil {
 			return err
 		}
+	}
+	err = custody(p.custody, where, p.caseID).Add(evidence.ActionPlan, map[string]any{
+		"plan_sha256": evidence.Hash(sha256.Sum256(text)).String(), "file": where, "topics": plan.Names(),
+		"from": plan.From, "to": plan.To, "scan": plan.Scan, "slack": plan.Slack, "remarks": remarks,
+	})
+	if err != nil {
+		return err
 	}
 	printPlan(table, plan, remarks)
 	if p.file != "-" {

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -23,6 +24,8 @@ import (
 	"weir/connector/evidence"
 	"weir/connector/kafka"
 	"weir/connector/replay"
+	"weir/sinks"
+	"weir/sinks/bag"
 )
 
 func rehydrateRunCommand() *cobra.Command {
@@ -52,11 +55,14 @@ and its memory are not touched. Rates are for this worker alone.`,
 	f.StringVar(&w.index, "index", "", "the `index` to write to, for elasticsearch and splunk_hec. Without it: rehydrate-CASE for elasticsearch, the connector's for splunk_hec")
 	f.StringVar(&w.filter, "filter", "", "deliver only records for which this `expression` is true (docs/rehydrate.md)")
 	f.StringVar(&w.yieldTo, "yield-to", "", "pause while the lag of this `connector` grows")
+	f.StringVar(&w.bag, "bag", "", "keep the records in a bag, too: a new `folder`, or the one of an earlier run. With it --connector may be left out")
 	rates.add(cmd, "by this worker")
+	log := custodyFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) (err error) {
 		if w.rates, err = rates.parse(); err != nil {
 			return err
 		}
+		w.custodyFile = *log
 		w.path, w.out, w.errs = *path, cmd.OutOrStdout(), cmd.ErrOrStderr()
 		return w.run(cmd.Context())
 	}
@@ -65,9 +71,10 @@ and its memory are not touched. Rates are for this worker alone.`,
 
 // worker is one run of the command.
 type worker struct {
-	path, plan, connector, index, filter, yieldTo string
-	rates                                         replay.Rates
-	out, errs                                     io.Writer
+	path, plan, connector, index, filter, yieldTo, bag, custodyFile string
+
+	rates     replay.Rates
+	out, errs io.Writer
 
 	open     *openCase
 	job      *replay.Job
@@ -75,6 +82,7 @@ type worker struct {
 	group    *kafka.Group
 	log      *slog.Logger
 	moved    chan struct{} // has room for one signal: a partition is through
+	failures atomic.Int64  // requests to the destination that failed
 
 	mu    sync.Mutex
 	fault error // that no waiting mends
@@ -127,7 +135,7 @@ func (w *worker) run(ctx context.Context) (err error) {
 		return err
 	}
 
-	sink, err := newDestination(cfg, c, w.log, nil)
+	sink, err := w.destination(cfg, c)
 	if err != nil {
 		return err
 	}
@@ -163,6 +171,10 @@ func (w *worker) run(ctx context.Context) (err error) {
 	if err := trail.note("begin to rehydrate", target, nil); err != nil {
 		return err
 	}
+	chain := custody(w.custodyFile, open.file, open.plan.Case)
+	if err := w.custodyStart(chain, c); err != nil {
+		return err
+	}
 	go func() {
 		for s := range signals {
 			if ctx.Err() != nil {
@@ -183,7 +195,7 @@ func (w *worker) run(ctx context.Context) (err error) {
 	case cause != nil && err == nil:
 		err = cause
 	}
-	err = errors.Join(err, w.report())
+	err = errors.Join(err, w.report(), w.custodyStop(chain, context.Cause(ctx)))
 	return errors.Join(err, trail.note("rehydrate", target, err))
 }
 
@@ -194,7 +206,15 @@ const askBytes = 16 << 20
 // target is the connector as the case uses it: with an index of the case's own.
 func (w *worker) target(cfg *config.Config) (config.Connector, error) {
 	if w.connector == "" {
-		return config.Connector{}, usageError{errors.New("--connector is needed: whose sink and decoding?")}
+		if w.bag == "" {
+			return config.Connector{}, usageError{errors.New("--connector is needed, or --bag: whose sink and decoding?")}
+		}
+		if w.index != "" {
+			return config.Connector{}, usageError{errors.New("--index is of the sink of a connector, and there is no --connector")}
+		}
+		c := config.DefaultConnector()
+		c.Decode.Format = "raw" // into the bag as they are
+		return c, nil
 	}
 	i := slices.IndexFunc(cfg.Connectors, func(c config.Connector) bool { return c.Name == w.connector })
 	if i < 0 {
@@ -229,10 +249,99 @@ func caseIndex(c *config.Connector, id, index string) error {
 
 // into says where the records go.
 func (w *worker) into(c config.Connector) string {
-	if e := c.Sink.Elasticsearch; e != nil {
-		return "index " + e.Index
+	var all []string
+	switch e := c.Sink.Elasticsearch; {
+	case e != nil:
+		all = append(all, "index "+e.Index)
+	case c.Name != "":
+		all = append(all, "the sink of connector "+c.Name)
 	}
-	return "the sink of connector " + c.Name
+	if w.bag != "" {
+		all = append(all, "bag "+w.bag)
+	}
+	return strings.Join(all, " and ")
+}
+
+// destination is the sink of c, or a bag, or both.
+func (w *worker) destination(cfg *config.Config, c config.Connector) (destination, error) {
+	observe := func(status int, _ time.Duration) {
+		if status < 200 || status > 299 {
+			w.failures.Add(1)
+		}
+	}
+	if w.bag == "" {
+		return newDestination(cfg, c, w.log, observe)
+	}
+	b, err := bag.Open(bag.Config{Dir: w.bag, Plan: w.open.text, Log: w.log, Observe: observe})
+	if err != nil || c.Name == "" {
+		return b, err
+	}
+	sink, err := newDestination(cfg, c, w.log, observe)
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	return bagged{sink, b}, nil
+}
+
+// bagged is a sink whose records are put into a bag first.
+type bagged struct {
+	destination
+	bag *bag.Sink
+}
+
+// Deliver implements sinks.Sink. What is not in the bag is not sent on; what was
+// put into it already is there once.
+func (b bagged) Deliver(ctx context.Context, batch *buffer.Batch, answered func(sinks.Note)) ([]sinks.Outcome, error) {
+	kept, err := b.bag.Deliver(ctx, batch, func(sinks.Note) {})
+	if err != nil {
+		return nil, err
+	}
+	if i := slices.IndexFunc(kept, func(o sinks.Outcome) bool { return o.Verdict != sinks.Ack }); i >= 0 || len(kept) != len(batch.Records) {
+		return nil, errors.New("the bag did not take every record")
+	}
+	return b.destination.Deliver(ctx, batch, answered)
+}
+
+func (b bagged) Close() {
+	b.destination.Close()
+	b.bag.Close()
+}
+
+// Details of a custody log that seal sums up.
+const (
+	detailConnector   = "connector"
+	detailDestination = "destination"
+	detailErrors      = "errors"
+	detailThrottled   = "throttled_ms"
+)
+
+func (w *worker) custodyStart(chain *evidence.Custody, c config.Connector) error {
+	return chain.Add(evidence.ActionStart, map[string]any{
+		"plan_sha256": w.open.hash.String(), "mark": w.open.mark, detailConnector: c.Name, detailDestination: w.into(c), "filter": w.filter,
+		"rate_bytes": w.rates.Bytes, "rate_records": w.rates.Records, "yield_to": w.yieldTo, "group": w.open.plan.Group(),
+	})
+}
+
+func (w *worker) custodyStop(chain *evidence.Custody, cause error) error {
+	why := "an error"
+	switch {
+	case errors.Is(cause, errAllDone):
+		why = "all partitions are done"
+	case errors.Is(cause, errInterrupted):
+		why = "told to stop"
+	}
+	var n connector.Counts
+	for _, l := range w.job.Stats().Lanes {
+		n.Delivered += l.Counts.Delivered
+		n.Duplicates += l.Counts.Duplicates
+		n.DeadLettered += l.Counts.DeadLettered
+		n.Retried += l.Counts.Retried
+	}
+	return chain.Add(evidence.ActionStop, map[string]any{
+		"why": why, "delivered": n.Delivered, "duplicates": n.Duplicates, "dead_lettered": n.DeadLettered, "retried": n.Retried,
+		detailErrors: w.failures.Load(), detailThrottled: w.group.Status().Waited.Milliseconds(),
+	})
 }
 
 // checkMetadata refuses a broker that takes less metadata than the evidence of the

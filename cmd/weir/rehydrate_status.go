@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"weir/connector/evidence"
 	"weir/connector/kafka"
 )
 
@@ -171,15 +172,16 @@ that are in the index already are met by their ids.`,
 	path := configFlag(cmd)
 	plan := cmd.Flags().String("plan", "", "the plan `file`; needed")
 	yes := cmd.Flags().Bool("yes", false, "do not ask")
+	log := custodyFlag(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		return withCase(cmd, *path, *plan, func(ctx context.Context, c *openCase) error {
-			return c.cancel(ctx, cmd, *path, *yes)
+			return c.cancel(ctx, cmd, *path, *log, *yes)
 		})
 	}
 	return cmd
 }
 
-func (c *openCase) cancel(ctx context.Context, cmd *cobra.Command, path string, yes bool) error {
+func (c *openCase) cancel(ctx context.Context, cmd *cobra.Command, path, log string, yes bool) error {
 	out, group := cmd.OutOrStdout(), c.plan.Group()
 	workers, known, err := c.ledger.Members(ctx)
 	switch {
@@ -219,7 +221,11 @@ func (c *openCase) cancel(ctx context.Context, cmd *cobra.Command, path string, 
 	if errors.Is(err, kafka.ErrGroupInUse) {
 		err = errors.New("a worker of the case has just begun: nothing was removed")
 	}
-	if err := errors.Join(err, trail.note("remove the group of a case", group+", "+done, err)); err != nil {
+	err = errors.Join(err, trail.note("remove the group of a case", group+", "+done, err))
+	if err == nil {
+		err = custody(log, c.file, c.plan.Case).Add(evidence.ActionCancel, map[string]any{"group": group, "state": done})
+	}
+	if err != nil {
 		return err
 	}
 	say(out, "Group %s is removed", group)

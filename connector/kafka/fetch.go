@@ -58,7 +58,8 @@ type fetcher struct {
 	// ratio is how much larger answers are in memory than on the wire, for readers
 	// that have not seen one.
 	ratio     float64
-	throttled time.Time // a broker makes us wait until then (quota)
+	throttled time.Time     // a broker makes us wait until then (quota)
+	waited    time.Duration // for that, so far
 }
 
 const (

@@ -202,6 +202,7 @@ func (l *leaderLoop) settle(p plan, got answer, blocks []*block, err error) {
 	l.works()
 	if got.throttle > 0 {
 		f.throttled = now.Add(got.throttle)
+		f.waited += got.throttle
 	}
 	for i, a := range p.asks {
 		a.r.asked = 0

@@ -164,6 +164,26 @@ func (l *Ledger) Lag(ctx context.Context, topics map[string][]int32) (int64, err
 	return lag, nil
 }
 
+// Bounds is where the logs begin and end (high watermark) now.
+func (l *Ledger) Bounds(ctx context.Context, topics map[string][]int32) (map[PartitionID]Extent, error) {
+	all := map[PartitionID]Extent{}
+	for topic, partitions := range topics {
+		for _, p := range partitions {
+			e := Extent{Partition: p}
+			var err error
+			e.First, _, err = l.cluster.patiently(ctx, topic, p, sarama.OffsetOldest, sarama.ReadUncommitted)
+			if err == nil {
+				e.End, _, err = l.cluster.patiently(ctx, topic, p, sarama.OffsetNewest, sarama.ReadUncommitted)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("kafka: asking for the bounds of %s/%d: %w", topic, p, l.opts.Explain(err))
+			}
+			all[PartitionID{topic, p}] = e
+		}
+	}
+	return all, nil
+}
+
 // patiently asks the group's coordinator, again while a new one is on its way: the
 // first question ever makes a cluster create its offsets topic.
 func (l *Ledger) patiently(ctx context.Context, question func(*sarama.Broker) error) error {

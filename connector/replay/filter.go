@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
 	"time"
 
 	"github.com/expr-lang/expr"
@@ -75,12 +76,14 @@ func (f *Filter) Match(r *buffer.Record) (bool, error) {
 	}
 	if f.event {
 		d := json.NewDecoder(bytes.NewReader(r.Value))
+		d.UseNumber()
 		if err := d.Decode(&env.Event); err != nil {
 			return false, errNoJSON
 		}
 		if _, err := d.Token(); !errors.Is(err, io.EOF) {
 			return false, errNoJSON
 		}
+		env.Event = numbers(env.Event)
 	}
 	out, err := expr.Run(f.program, env)
 	if err != nil {
@@ -91,6 +94,28 @@ func (f *Filter) Match(r *buffer.Record) (bool, error) {
 		return false, fmt.Errorf("the filter comes to %T and not to true or false", out)
 	}
 	return ok, nil
+}
+
+// numbers is v with its numbers as an expression takes them: whole ones as int,
+// others as float64.
+func numbers(v any) any {
+	switch v := v.(type) {
+	case json.Number:
+		if n, err := strconv.Atoi(v.String()); err == nil {
+			return n
+		}
+		f, _ := v.Float64()
+		return f
+	case map[string]any:
+		for k := range v {
+			v[k] = numbers(v[k])
+		}
+	case []any:
+		for i := range v {
+			v[i] = numbers(v[i])
+		}
+	}
+	return v
 }
 
 var errNoJSON = errors.New("its value is no JSON")

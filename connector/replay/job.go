@@ -89,6 +89,9 @@ func (j *Job) Kill() { j.connector.Kill() }
 // Close waits for what is in flight. The lanes must have returned.
 func (j *Job) Close() { j.connector.Close() }
 
+// Stats are those of the connector that delivers.
+func (j *Job) Stats() connector.Stats { return j.connector.Stats() }
+
 // Report is how far a worker has come with the partitions that it has or had.
 type Report struct {
 	Partitions []PartitionReport // by topic and partition

@@ -8,16 +8,16 @@ import (
 	"bytes"
 	"cmp"
 	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
-	"regexp"
 	"slices"
 	"time"
+
+	"weir/connector/evidence"
 )
 
 // PlanVersion is the version of the plan files that this weir writes and reads.
@@ -141,30 +141,19 @@ const maxOpen = 15 * time.Minute
 // should have come to its end by now.
 func IsHanging(last, now time.Time) bool { return !last.IsZero() && now.Sub(last) > maxOpen }
 
-var caseID = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
-
-// CheckCase says what is wrong with a case id.
-func CheckCase(id string) error {
-	if !caseID.MatchString(id) {
-		return fmt.Errorf("%q is no case id: 1 to 64 of A-Z a-z 0-9 . _ -", id)
-	}
-	return nil
-}
-
 // Group is the consumer group that keeps how far a case has come.
 func Group(caseID string) string { return "weir.rehydrate." + caseID }
 
 // Group is the plan's.
 func (p *Plan) Group() string { return Group(p.Case) }
 
-// Mark is the short form of hash that stands in the commits: of the plan's bytes
-// and of the filter, since another filter is another evidence.
-func Mark(hash [sha256.Size]byte, filter string) string {
-	sum := sha256.Sum256(append(hash[:], filter...))
+// Mark is the short form of a plan's hash that stands in the commits. It is of the
+// filter, too: with another one the evidence is another.
+func Mark(plan evidence.Hash, filter string) string {
 	if filter == "" {
-		sum = hash
+		return evidence.PlanMark(plan)
 	}
-	return hex.EncodeToString(sum[:8])
+	return evidence.PlanMark(sha256.Sum256(append(plan[:], filter...)))
 }
 
 // Partition is what the plan says of a partition, nil when it says nothing.
@@ -248,28 +237,28 @@ func (p *Plan) Encode() ([]byte, error) {
 // maxPlan bounds a plan file: some hundred thousand partitions.
 const maxPlan = 256 << 20
 
-// ReadPlan reads a plan file, and its SHA-256, as sha256sum prints it.
+// ReadPlan reads a plan file. It returns what stands in it, too: the plan's hash is
+// that of the file, as sha256sum prints it.
 //
 // Errors: it cannot be read, or is no plan of this version.
-func ReadPlan(path string) (*Plan, [sha256.Size]byte, error) {
-	var hash [sha256.Size]byte
+func ReadPlan(path string) (*Plan, []byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, hash, fmt.Errorf("plan: %w", err)
+		return nil, nil, fmt.Errorf("plan: %w", err)
 	}
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, maxPlan+1))
 	if err != nil {
-		return nil, hash, fmt.Errorf("plan: %w", err)
+		return nil, nil, fmt.Errorf("plan: %w", err)
 	}
 	if len(text) > maxPlan {
-		return nil, hash, fmt.Errorf("plan: %s is larger than %d MiB", path, maxPlan>>20)
+		return nil, nil, fmt.Errorf("plan: %s is larger than %d MiB", path, maxPlan>>20)
 	}
 	p, err := DecodePlan(text)
 	if err != nil {
-		return nil, hash, fmt.Errorf("plan %s: %w", path, err)
+		return nil, nil, fmt.Errorf("plan %s: %w", path, err)
 	}
-	return p, sha256.Sum256(text), nil
+	return p, text, nil
 }
 
 // DecodePlan reads what Encode wrote.
@@ -297,7 +286,7 @@ func (p *Plan) check() error {
 	if p.Version != PlanVersion {
 		return fmt.Errorf("its version is %d and not %d", p.Version, PlanVersion)
 	}
-	if err := CheckCase(p.Case); err != nil {
+	if err := evidence.CheckCase(p.Case); err != nil {
 		return err
 	}
 	if !p.From.Before(p.To) {

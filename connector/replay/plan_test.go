@@ -3,6 +3,7 @@ package replay
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"os"
 	"path/filepath"
 	"strings"
@@ -28,8 +29,9 @@ func TestAPlanIsReadAsItWasWritten(t *testing.T) {
 	must(t, err)
 	path := filepath.Join(t.TempDir(), "plan.json")
 	must(t, os.WriteFile(path, text, 0o600))
-	p, hash, err := ReadPlan(path)
+	p, read, err := ReadPlan(path)
 	must(t, err)
+	hash := sha256.Sum256(read)
 	again, err := p.Encode()
 	must(t, err)
 	if !bytes.Equal(text, again) {
@@ -45,7 +47,7 @@ func TestWhatIsNoPlanIsRefused(t *testing.T) {
 	must(t, err)
 	for _, c := range []struct{ from, to, says string }{
 		{`"version": 1`, `"version": 2`, "version 2"},
-		{`"case": "acme-7"`, `"case": "../7"`, "case id"},
+		{`"case": "acme-7"`, `"case": "../7"`, "name a case"},
 		{`"scan": false`, `"scan": false, "skip": true`, "skip"},
 		{`"first_offset": 10`, `"first_offset": 21`, "no offsets"},
 		{`"first_offset": 10`, `"first_offset": -1`, "no offsets"},
@@ -103,13 +105,15 @@ func TestTimesAreReadAsPeopleWriteThem(t *testing.T) {
 func TestAFilterChoosesByWhatARecordHolds(t *testing.T) {
 	r := &buffer.Record{
 		Origin: &buffer.Origin{Topic: "edr", Partition: 3}, Offset: 17, Time: testFrom, Key: []byte("host-1"),
-		Value:   []byte(`{"user":{"name":"eve"},"bytes":1200,"tags":["a","b"]}`),
+		Value:   []byte(`{"user":{"name":"eve"},"bytes":1200,"ratio":0.5,"tags":["a","b"]}`),
 		Headers: []buffer.Header{{Key: "source", Value: []byte("sysmon")}},
 	}
 	for text, want := range map[string]bool{
 		`event.user.name == "eve"`:                       true,
 		`event.user.name == "bob"`:                       false,
 		`event.user?.missing?.deep == nil`:               true,
+		`event.bytes % 7 == 3`:                           true,
+		`event.ratio * 2 == 1.0`:                         true,
 		`event.bytes > 1000 && "b" in event.tags`:        true,
 		`topic == "edr" and partition == 3`:              true,
 		`offset < 10`:                                    false,
