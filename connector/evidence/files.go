@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 )
 
 // The files of a sealed case, beside its records.
@@ -69,7 +68,7 @@ func custodyFile(i int) string { return fmt.Sprintf("%s%d.ndjson", custodyFolder
 
 // file is where c is.
 func (c NamedCheckpoint) file() string {
-	return fmt.Sprintf("%s%s/%d/%s.txt", checkpointsIn, strings.ReplaceAll(escape(c.Topic), ".", "%2E"), c.Partition, c.Tree)
+	return fmt.Sprintf("%s%s/%d/%s.txt", checkpointsIn, escape(c.Topic), c.Partition, c.Tree)
 }
 
 // CheckpointFile is where the checkpoint of a partition's records is.
