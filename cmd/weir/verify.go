@@ -83,7 +83,8 @@ type verdict struct {
 	Faults     []evidence.Fault   `json:"faults"`
 
 	manifest *evidence.Manifest
-	held     *buffer.Record // of a proof
+	files    map[string][]byte // of the case, as far as they are there
+	held     *buffer.Record    // of a proof
 }
 
 // partitionVerdict is about one partition.
@@ -115,21 +116,17 @@ func (v *verification) run(ctx context.Context, out io.Writer) error {
 	if err := v.check(); err != nil {
 		return usageError{err}
 	}
-	var key ed25519.PublicKey
-	if v.key != "" {
-		var err error
-		if key, err = evidence.LoadPublicKey(v.key); err != nil {
-			return err
-		}
+	key, err := v.publicKey()
+	if err != nil {
+		return err
 	}
 	if v.record != "" {
 		return v.prove(ctx, key, out)
 	}
 	var found *verdict
-	var err error
 	switch {
 	case v.bag != "":
-		found, err = verifyBag(ctx, v.bag, key)
+		found, err = verifyBag(ctx, v.bag, key, nil)
 	case v.proof != "":
 		found, err = verifyProof(v.proof, v.manifest, key)
 	default:
@@ -170,6 +167,14 @@ func (v *verification) check() error {
 		return errors.New("--json: a proof is JSON")
 	}
 	return nil
+}
+
+// publicKey is that of --key, nil without it.
+func (v *verification) publicKey() (ed25519.PublicKey, error) {
+	if v.key == "" {
+		return nil, nil
+	}
+	return evidence.LoadPublicKey(v.key)
 }
 
 // note tells the custody log, if there is one.
@@ -250,8 +255,9 @@ func (o *openedBag) stream(ctx context.Context, of *buffer.Origin) evidence.Stre
 	}
 }
 
-// verifyBag checks everything that is in a bag.
-func verifyBag(ctx context.Context, dir string, key ed25519.PublicKey) (*verdict, error) {
+// verifyBag checks everything that is in a bag. seen, if there is one, is told of
+// every record.
+func verifyBag(ctx context.Context, dir string, key ed25519.PublicKey, seen func(*evidence.Manifest, *buffer.Record)) (*verdict, error) {
 	b, err := openBag(dir, key)
 	if err != nil {
 		return nil, err
@@ -262,7 +268,7 @@ func verifyBag(ctx context.Context, dir string, key ed25519.PublicKey) (*verdict
 		return nil, err
 	}
 	d := newVerdict("bag", dir, b.manifest, b.key, b.keyOf)
-	d.Files = b.Files()
+	d.Files, d.files = b.Files(), b.files
 	d.Faults = faultsOf(problems)
 	d.Faults = append(d.Faults, b.faults...)
 	if b.manifest == nil {
@@ -277,17 +283,22 @@ func verifyBag(ctx context.Context, dir string, key ed25519.PublicKey) (*verdict
 	}
 	d.Faults = append(d.Faults, faultsOf(b.CheckInfo(bagFields(b.manifest)))...)
 	d.Faults = append(d.Faults, faultsOf(b.CheckPlaces(origins))...)
-	d.records(func(of *buffer.Origin) evidence.Stream { return b.stream(ctx, of) })
+	d.records(func(of *buffer.Origin) evidence.Stream { return b.stream(ctx, of) }, seen)
 	return d, ctx.Err()
 }
 
 // records reads all records of the case again, from wherever streams reads them,
 // and checks each partition.
-func (d *verdict) records(streams func(of *buffer.Origin) evidence.Stream) {
+func (d *verdict) records(streams func(of *buffer.Origin) evidence.Stream, seen func(*evidence.Manifest, *buffer.Record)) {
+	look := func(r *buffer.Record) {
+		if seen != nil {
+			seen(d.manifest, r)
+		}
+	}
 	for i := range d.Partitions {
 		p := &d.Partitions[i]
 		t, seal := d.manifest.Find(p.Topic, p.Partition)
-		faults := d.manifest.Check(p.Topic, p.Partition, streams(d.manifest.Origin(t, p.Partition)), nil)
+		faults := d.manifest.Check(p.Topic, p.Partition, streams(d.manifest.Origin(t, p.Partition)), look)
 		p.RecordsRead, p.GapsRecomputed, p.Holds = true, seal.GapsListed(), len(faults) == 0
 		d.Faults = append(d.Faults, faults...)
 	}
@@ -332,7 +343,7 @@ func verifyManifest(name string, key ed25519.PublicKey) (*verdict, error) {
 		}
 		m, faults := evidence.CheckFiles(key, files)
 		d := newVerdict("case", name, m, key, keyGiven)
-		d.Files, d.Faults = len(files), append(d.Faults, faults...)
+		d.Files, d.files, d.Faults = len(files), files, append(d.Faults, faults...)
 		return d, nil
 	}
 	text, err := os.ReadFile(name)
@@ -344,8 +355,11 @@ func verifyManifest(name string, key ed25519.PublicKey) (*verdict, error) {
 	d.Files = 1
 	if err != nil {
 		d.Faults = append(d.Faults, evidence.Fault{Place: name, Problem: err.Error()})
+		return d, nil
 	}
-	return d, nil
+	payload, err := evidence.EncodeJSON(m) // its one form, and so what was signed
+	d.files = map[string][]byte{evidence.FileManifest: payload}
+	return d, err
 }
 
 // readCase reads the files of a case from a folder.

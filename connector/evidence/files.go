@@ -59,12 +59,13 @@ func (m *Manifest) Files(key ed25519.PrivateKey, plan []byte, custody [][]byte) 
 		if head, err := DecodeCustody(bytes.NewReader(log), m.Case, nil); err != nil || head != m.Custody[i] {
 			return nil, fmt.Errorf("custody log %d is not the one that the manifest speaks of (%w)", i+1, err)
 		}
-		files[custodyFile(i)] = log
+		files[CustodyFile(i)] = log
 	}
 	return files, nil
 }
 
-func custodyFile(i int) string { return fmt.Sprintf("%s%d.ndjson", custodyFolder, i+1) }
+// CustodyFile is where the custody log at a place in the manifest is.
+func CustodyFile(i int) string { return fmt.Sprintf("%s%d.ndjson", custodyFolder, i+1) }
 
 // file is where c is.
 func (c NamedCheckpoint) file() string {
@@ -120,7 +121,7 @@ func CheckFiles(key ed25519.PublicKey, files map[string][]byte) (m *Manifest, fa
 		return nil
 	})
 	for i, want := range m.Custody {
-		checks[custodyFile(i)] = func(content []byte) error {
+		checks[CustodyFile(i)] = func(content []byte) error {
 			head, err := DecodeCustody(bytes.NewReader(content), m.Case, nil)
 			if err == nil && head != want {
 				err = fmt.Errorf("it ends with entry %d and the hash %s, the manifest says %d and %s", head.Entries, head.Head, want.Entries, want.Head)
