@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -61,8 +60,7 @@ func custody(path, plan, caseID string) *evidence.Custody {
 	if path == "" {
 		path = custodyBeside(plan, caseID)
 	}
-	host, _ := os.Hostname()
-	return evidence.OpenCustody(path, caseID, whoami(), host, toolName())
+	return openCustody(path, caseID)
 }
 
 func custodyBeside(plan, caseID string) string {

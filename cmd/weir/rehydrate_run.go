@@ -308,12 +308,10 @@ func (b bagged) Close() {
 	b.bag.Close()
 }
 
-// Details of a custody log that seal sums up.
+// What the entry about the begin of a run says of it.
 const (
 	detailConnector   = "connector"
 	detailDestination = "destination"
-	detailErrors      = "errors"
-	detailThrottled   = "throttled_ms"
 )
 
 func (w *worker) custodyStart(chain *evidence.Custody, c config.Connector) error {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 )
 
 // The files of a sealed case, beside its records.
@@ -60,16 +59,17 @@ func (m *Manifest) Files(key ed25519.PrivateKey, plan []byte, custody [][]byte) 
 		if head, err := DecodeCustody(bytes.NewReader(log), m.Case, nil); err != nil || head != m.Custody[i] {
 			return nil, fmt.Errorf("custody log %d is not the one that the manifest speaks of (%w)", i+1, err)
 		}
-		files[custodyFile(i)] = log
+		files[CustodyFile(i)] = log
 	}
 	return files, nil
 }
 
-func custodyFile(i int) string { return fmt.Sprintf("%s%d.ndjson", custodyFolder, i+1) }
+// CustodyFile is where the custody log at a place in the manifest is.
+func CustodyFile(i int) string { return fmt.Sprintf("%s%d.ndjson", custodyFolder, i+1) }
 
 // file is where c is.
 func (c NamedCheckpoint) file() string {
-	return fmt.Sprintf("%s%s/%d/%s.txt", checkpointsIn, strings.ReplaceAll(escape(c.Topic), ".", "%2E"), c.Partition, c.Tree)
+	return fmt.Sprintf("%s%s/%d/%s.txt", checkpointsIn, escape(c.Topic), c.Partition, c.Tree)
 }
 
 // CheckpointFile is where the checkpoint of a partition's records is.
@@ -121,7 +121,7 @@ func CheckFiles(key ed25519.PublicKey, files map[string][]byte) (m *Manifest, fa
 		return nil
 	})
 	for i, want := range m.Custody {
-		checks[custodyFile(i)] = func(content []byte) error {
+		checks[CustodyFile(i)] = func(content []byte) error {
 			head, err := DecodeCustody(bytes.NewReader(content), m.Case, nil)
 			if err == nil && head != want {
 				err = fmt.Errorf("it ends with entry %d and the hash %s, the manifest says %d and %s", head.Entries, head.Head, want.Entries, want.Head)

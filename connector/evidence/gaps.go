@@ -67,6 +67,9 @@ type Gap struct {
 	Class Class `json:"class"`
 }
 
+// LastOffset is the last one of the gap.
+func (g Gap) LastOffset() int64 { return g.To - 1 }
+
 // ClassCounts has the number of offsets of each class.
 type ClassCounts [Classes]uint64
 

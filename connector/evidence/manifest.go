@@ -99,6 +99,9 @@ type PartitionSeal struct {
 	Gaps    GapSeal    `json:"gaps"`
 }
 
+// LastOffset is the last one of the range; below Start when it is empty.
+func (p PartitionSeal) LastOffset() int64 { return p.End - 1 }
+
 // Bounds are those of a log.
 type Bounds struct {
 	Start int64 `json:"log_start"`

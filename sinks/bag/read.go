@@ -25,9 +25,11 @@ type Problem struct{ File, What string }
 
 // Bag is a finished bag that is read.
 type Bag struct {
-	dir     string
-	root    *os.Root
-	payload []entry // after a Check
+	dir  string
+	root *os.Root
+	// After a Check.
+	payload []entry
+	files   int
 }
 
 // OpenBag opens a finished bag. Nothing is checked yet but that it is one.
@@ -106,16 +108,20 @@ func (b *Bag) Check(ctx context.Context) ([]Problem, error) {
 		}
 	}
 	there := map[string]bool{}
-	b.payload = nil
+	b.payload, b.files = nil, 0
 	err := fs.WalkDir(b.root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
-		case e.IsDir() || name == tagList:
+		case e.IsDir():
 			return nil
 		case !e.Type().IsRegular():
 			problem(name, "it is not a regular file")
 			return nil
+		}
+		b.files++
+		if name == tagList {
+			return nil // nothing lists it: it is judged by what it says
 		}
 		there[name] = true
 		want, ok := listed[name]
@@ -248,3 +254,6 @@ func readFile(root *os.Root, name string, limit int64) ([]byte, error) {
 	}
 	return content, err
 }
+
+// Files is how many files the bag has, after a Check.
+func (b *Bag) Files() int { return b.files }
