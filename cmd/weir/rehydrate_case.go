@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"weir/buffer"
 	"weir/config"
 	"weir/connector/evidence"
 	"weir/connector/kafka"
@@ -131,6 +132,7 @@ type standing struct {
 	topic    *replay.Topic
 	plan     *replay.Partition
 	progress *evidence.Progress // nil: no worker has begun with it
+	gaps     evidence.Gaps      // of progress, as far as it goes
 }
 
 func (s *standing) next() int64 {
@@ -172,6 +174,7 @@ func (c *openCase) look(ctx context.Context) (*overview, error) {
 					return nil, fmt.Errorf("group %q, %s: it is at offset %d, but its evidence ends at %d: it was set by something else than a replay", c.plan.Group(), s.name(), at.Offset, p.Next)
 				default:
 					s.progress = &p
+					s.gaps = p.Gaps().Closed(evidence.NewEncoder(&buffer.Origin{Cluster: c.plan.Cluster, Topic: t.Name, TopicID: t.ID, Partition: s.plan.Number}))
 				}
 			}
 			o.add(s)
@@ -190,7 +193,7 @@ func (o *overview) add(s standing) {
 	}
 	if s.progress != nil {
 		o.counts.Add(s.progress.Counts)
-		for class, n := range s.progress.Gaps().Offsets {
+		for class, n := range s.gaps.Offsets {
 			o.gaps[class] += n
 		}
 	}

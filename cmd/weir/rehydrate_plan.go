@@ -229,6 +229,8 @@ func (p *planner) partition(t *kafka.TopicSurvey, s *kafka.PartitionSurvey, pool
 	switch {
 	case p.scan:
 		one.First, one.Found = s.Start, replay.FoundScan
+	case s.From < 0 && s.Start > 0 && s.Start < one.End && (s.Newest.IsZero() || !s.Newest.Before(p.from)):
+		one.First, one.Found = s.Start, replay.FoundSilent
 	case s.From < 0 || s.From >= one.End:
 		one.First, one.Found = one.End, replay.FoundEmpty
 	case s.From <= s.Start:

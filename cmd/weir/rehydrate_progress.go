@@ -175,8 +175,8 @@ func (o *overview) each() []progressLineOfPartition {
 		s := &o.partitions[i]
 		l := progressLineOfPartition{Topic: s.topic.Name, Partition: s.plan.Number, First: s.plan.First, Next: s.next(), End: s.plan.End, Done: s.done()}
 		if s.progress != nil {
-			l.Begun, l.Counts, l.Gaps = true, s.progress.Counts, s.progress.Gaps().Offsets
-			l.Listed, l.Unlisted = s.progress.Gaps().Listed, s.progress.Gaps().Unlisted
+			l.Begun, l.Counts, l.Gaps = true, s.progress.Counts, s.gaps.Offsets
+			l.Listed, l.Unlisted = s.gaps.Listed, s.gaps.Unlisted
 		}
 		all = append(all, l)
 	}
@@ -232,7 +232,7 @@ func (s *caseState) lines(width, height int) []string {
 			if c.DeadLettered > 0 {
 				line += fmt.Sprintf(", %s dead letters", grouped(int64(c.DeadLettered)))
 			}
-			if lost := lostOffsets(p.progress.Gaps().Offsets); lost > 0 {
+			if lost := lostOffsets(p.gaps.Offsets); lost > 0 {
 				line += fmt.Sprintf(", %s offsets gone", grouped(lost))
 			}
 		}

@@ -603,13 +603,10 @@ func printCase(out io.Writer, p *replay.Plan, o *overview) {
 	}
 	for i := range o.partitions {
 		s := &o.partitions[i]
-		if s.progress == nil {
-			continue
-		}
-		for _, g := range s.progress.Gaps().Listed {
+		for _, g := range s.gaps.Listed {
 			say(out, "  ! %s: offsets %s to %s: %s", s.name(), grouped(g.From), grouped(g.To-1), gapWords[g.Class])
 		}
-		if n := s.progress.Gaps().Unlisted; n > 0 {
+		if n := s.gaps.Unlisted; n > 0 {
 			say(out, "  ! %s: and %d more such gaps", s.name(), n)
 		}
 	}

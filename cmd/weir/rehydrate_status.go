@@ -131,7 +131,7 @@ func (s *caseStatus) print(out io.Writer, c *openCase) {
 			row(append(cells, "-", "-", "-", "-", "-")...)
 			continue
 		}
-		n, gaps := &p.progress.Counts, p.progress.Gaps().Offsets
+		n, gaps := &p.progress.Counts, p.gaps.Offsets
 		explained := int64(0)
 		for _, g := range gaps {
 			explained += int64(g)

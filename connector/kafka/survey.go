@@ -59,6 +59,10 @@ type PartitionSurvey struct {
 	// time of the record at From.
 	From, To, Until int64
 	FromTime        time.Time
+	// Newest is the latest time in the log, by its segments' heads. It is asked for
+	// only when there is no From: the index can be silent about records that there
+	// are, where the newest record of a segment was deleted from below.
+	Newest time.Time
 	// FirstTime is the time of the first record there is.
 	FirstTime time.Time
 	Sample    Sample
@@ -219,6 +223,7 @@ func (o Options) topicConfig(ctx context.Context, topic string) (map[string]stri
 // the first offset that the leader holds on its own disk.
 const (
 	apiListOffsets        = 2
+	offsetMaxTimestamp    = -3 // since version 7 (Kafka 3.0, KIP-734)
 	offsetEarliestLocal   = -4
 	versionEarliestLocal  = 8
 	versionListOffsetsNow = 6 // the newest that sarama writes
@@ -264,20 +269,29 @@ func (o Options) localStarts(ctx context.Context, addr, topic string, partitions
 	}) {
 		return errors.New("the broker is older than Kafka 3.4")
 	}
-	req := &sarama.OffsetRequest{Version: versionListOffsetsNow}
-	for _, p := range partitions {
-		req.AddBlock(topic, p.Partition, offsetEarliestLocal, 1)
-	}
-	resp, err := b.GetAvailableOffsets(req)
-	if err != nil {
-		return err
-	}
-	for _, p := range partitions {
-		if block := resp.GetBlock(topic, p.Partition); block != nil && block.Err == sarama.ErrNoError && block.Offset >= 0 {
-			p.LocalStart = block.Offset
+	ask := func(what int64, of func(*PartitionSurvey) bool, tell func(*PartitionSurvey, *sarama.OffsetResponseBlock)) error {
+		req := &sarama.OffsetRequest{Version: versionListOffsetsNow}
+		for _, p := range partitions {
+			if of(p) {
+				req.AddBlock(topic, p.Partition, what, 1)
+			}
 		}
+		resp, err := b.GetAvailableOffsets(req)
+		if err != nil {
+			return err
+		}
+		for _, p := range partitions {
+			if block := resp.GetBlock(topic, p.Partition); block != nil && block.Err == sarama.ErrNoError && block.Offset >= 0 {
+				tell(p, block)
+			}
+		}
+		return nil
 	}
-	return nil
+	return errors.Join(
+		ask(offsetEarliestLocal, func(*PartitionSurvey) bool { return true },
+			func(p *PartitionSurvey, b *sarama.OffsetResponseBlock) { p.LocalStart = b.Offset }),
+		ask(offsetMaxTimestamp, func(p *PartitionSurvey) bool { return p.From < 0 },
+			func(p *PartitionSurvey, b *sarama.OffsetResponseBlock) { p.Newest = utc(b.Timestamp) }))
 }
 
 // newerDialer makes connections that say a newer version of ListOffsets than

@@ -70,6 +70,8 @@ const (
 	FoundScan  = "scan"       // the log's start, as --scan says
 	FoundStart = "log start"  // the range begins before the log does, or with it
 	FoundEmpty = "empty"      // there is no record at or after From
+	// The log's start: the time index names no record though there may be some.
+	FoundSilent = "log start, index silent"
 )
 
 // How the offset behind the last one to be read was found.
