@@ -15,6 +15,9 @@ import (
 // refusal at a limit that used to work means that the backend has less room than
 // it had: the limit falls by a third and is rebuilt from there.
 //
+// One refusal a round may be chance and moves nothing before the round is over;
+// then the limit stays if more was taken at it than could be at the lower one.
+//
 // Some refusals have nothing to do with how many requests are in flight (a proxy
 // that refuses at random, one bad node of five). What is refused at lower limits,
 // too, is taken for such a background, and only what exceeds it by more than
@@ -38,22 +41,24 @@ type Window struct {
 	filled   bool          // all places were taken at once in this epoch
 
 	here tally   // the answers of this epoch
+	late tally   // the last of them, about a round
 	at   []tally // the last answers at each limit
 }
 
 // tally counts answers, the old ones for less and less.
 type tally struct{ seen, refused float64 }
 
-// tallied is how many answers a tally remembers at most.
+// tallied is how many answers a tally of a limit or an epoch remembers at most.
 const tallied = 64
 
-// add reports whether the tally was full and is half as long now.
-func (t *tally) add(refused bool) bool {
+// add reports whether the tally was full, with size answers, and is half as long
+// now.
+func (t *tally) add(refused bool, size int) bool {
 	t.seen++
 	if refused {
 		t.refused++
 	}
-	if t.seen < tallied {
+	if t.seen < float64(size) {
 		return false
 	}
 	t.seen, t.refused = t.seen/2, t.refused/2
@@ -89,10 +94,16 @@ func (w *Window) background() float64 {
 	return share
 }
 
+// note notes an answer of this epoch.
+func (w *Window) note(refused bool) {
+	w.here.add(refused, tallied)
+	w.late.add(refused, 2*w.limit)
+}
+
 // count notes an answer to a request that was sent under limit.
 func (w *Window) count(limit int, refused bool) {
 	here := &w.at[limit]
-	if !here.add(refused) {
+	if !here.add(refused, tallied) {
 		return
 	}
 	// A background that is not met here, within three standard deviations, was long
@@ -112,6 +123,21 @@ func (w *Window) usualRefusals() bool {
 	}
 	n := w.here.seen
 	return w.here.refused <= max(1, n*p+3*math.Sqrt(n*p*(1-p)))
+}
+
+// worthIt reports whether the refusals of late cost less than a step down would:
+// whether more is taken at this limit than could be at the lower one. One refusal
+// says little before there is a round to judge by.
+func (w *Window) worthIt() bool {
+	lower := w.good
+	if lower == 0 {
+		lower = w.limit - max(w.limit/3, 1)
+	}
+	taken := w.late.seen - w.late.refused
+	if w.late.seen < float64(w.limit) {
+		return w.late.refused <= 1
+	}
+	return taken*float64(w.limit) > w.late.seen*float64(lower)
 }
 
 const (
@@ -178,8 +204,8 @@ func (w *Window) Done(s Slot, a Answer, took time.Duration) {
 	}
 	switch a {
 	case Refused:
-		w.here.add(true)
-		if w.usualRefusals() {
+		w.note(true)
+		if w.usualRefusals() || w.worthIt() {
 			return
 		}
 		w.climbing = false
@@ -193,7 +219,7 @@ func (w *Window) Done(s Slot, a Answer, took time.Duration) {
 	case Crowded:
 		w.relax()
 	case Clean:
-		w.here.add(false)
+		w.note(false)
 		w.clean++
 		if took > 0 {
 			w.took += took
@@ -255,7 +281,7 @@ func (w *Window) relax() {
 
 func (w *Window) set(limit int) {
 	w.good, w.clean, w.took, w.timed, w.filled = 0, 0, 0, 0, false
-	w.here = tally{}
+	w.here, w.late = tally{}, tally{}
 	w.limit = min(max(limit, w.min), w.max)
 	w.epoch++
 }

@@ -47,6 +47,10 @@ func TestRefusedGrowthIsUndoneAndTriedEverMoreRarely(t *testing.T) {
 	limits(w, 3, Clean, time.Second) // 4
 	round(w, Clean, time.Second)     // 6
 	w.Done(w.Start(), Refused, 0)
+	if w.Limit() != 6 {
+		t.Fatalf("limit %d: one refusal, that may be chance, undoes a growth from 4 to 6", w.Limit())
+	}
+	w.Done(w.Start(), Refused, 0)
 	if w.Limit() != 4 {
 		t.Fatalf("limit %d after a refused growth from 4 to 6", w.Limit())
 	}
@@ -66,6 +70,7 @@ func TestRefusedGrowthIsUndoneAndTriedEverMoreRarely(t *testing.T) {
 			t.Errorf("tried again after %d rounds, the time before after %d", rounds, last)
 		}
 		last = rounds
+		w.Done(w.Start(), Refused, 0)
 		w.Done(w.Start(), Refused, 0)
 		if w.Limit() != 4 {
 			t.Fatalf("limit %d after a refused growth from 4", w.Limit())
@@ -186,7 +191,8 @@ func TestRefusalsThatDoNotDependOnTheLimitDoNotKeepItDown(t *testing.T) {
 func TestRoomThatBecomesLessIsNoticedBehindABackgroundOfRefusals(t *testing.T) {
 	w := NewWindow(1, 8)
 	chance(w, rand.New(rand.NewPCG(1, 1)), 0.2, 2000)
-	for range 100 { // from now on it serves two at a time
+	mean := 0.0
+	for i := range 200 { // from now on it serves two at a time
 		var slots []Slot
 		for w.Room() {
 			slots = append(slots, w.Start())
@@ -198,9 +204,14 @@ func TestRoomThatBecomesLessIsNoticedBehindABackgroundOfRefusals(t *testing.T) {
 				w.Done(s, Refused, 0)
 			}
 		}
+		if i >= 100 {
+			mean += float64(w.Limit()) / 100
+		}
 	}
-	if w.Limit() > 3 {
-		t.Errorf("limit %d at a sink that serves two at a time", w.Limit())
+	// Its refusals look like those it had before, so that it is asked for more than
+	// it serves; but for no more than twice that.
+	if mean > 4.5 {
+		t.Errorf("mean limit %.1f at a sink that serves two at a time", mean)
 	}
 }
 
@@ -208,11 +219,11 @@ func TestBackgroundThatEndedIsForgotten(t *testing.T) {
 	w := NewWindow(1, 8)
 	chance(w, rand.New(rand.NewPCG(1, 1)), 0.2, 2000)
 	limits(w, 200, Clean, time.Second)
-	for range 6 {
+	for range 8 {
 		w.Done(w.Start(), Refused, 0)
 	}
 	if w.Limit() == 8 {
-		t.Error("six refusals in a row pass for a background that is long gone")
+		t.Error("eight refusals in a row pass for a background that is long gone")
 	}
 }
 

@@ -669,6 +669,45 @@ func TestRefusalsOfABusySinkAreNoOutage(t *testing.T) {
 
 // One busy shard of several refuses a few records of each request: they are sent
 // again, and the others' requests go on as many at a time as before.
+// A sink that refuses requests at random, however few are in flight: what is lost
+// by that is little more than the work that was refused.
+func TestRandomRefusalsCostLittleMoreThanTheRefusedWork(t *testing.T) {
+	took := func(percent int) (mean time.Duration) {
+		const seeds = 20
+		for seed := range uint64(seeds) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, seed)
+				for p := range int32(6) {
+					w.write(p, 5000, 0)
+				}
+				w.latency = func() time.Duration { return 500 * time.Millisecond }
+				w.request = func(*buffer.Batch) error {
+					if w.rng.IntN(100) < percent {
+						return &sinks.RequestError{Status: 429}
+					}
+					return nil
+				}
+				opt := w.options()
+				opt.InFlightMax, opt.Budget = 8, buffer.NewBudget(16<<20)
+				began := time.Now()
+				w.run(t.Context(), New(opt), true)
+				mean += time.Since(began) / seeds
+				w.complete()
+			})
+		}
+		return mean
+	}
+	all := took(0)
+	for percent, most := range map[int]float64{5: 1.1, 20: 1.35} {
+		expected := float64(all) / (1 - float64(percent)/100)
+		if got := float64(took(percent)); got > most*expected {
+			t.Errorf("%d %% refused: took %.2f times as long as without, the refused work explains %.2f", percent, got/float64(all), expected/float64(all))
+		} else {
+			t.Logf("%d %% refused: took %.2f times as long as without, the refused work explains %.2f", percent, got/float64(all), expected/float64(all))
+		}
+	}
+}
+
 func TestFewRefusedRecordsDoNotShrinkTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)
