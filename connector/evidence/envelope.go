@@ -23,7 +23,7 @@ type Signature struct {
 	Sig   []byte `json:"sig"`
 }
 
-// ErrSignature: a signature is wrong, or there is none by the key that was asked
+// ErrSignature is under errors that say that a signature is wrong, or there is none by the key that was asked
 // for.
 var ErrSignature = errors.New("the signature does not hold")
 

@@ -247,7 +247,7 @@ func LongestText(mark int, n int64) int {
 		Classes*(number+1) + maxListed*(2*number+2) + number + 2*number + 2
 }
 
-// ErrNoProgress: the metadata of a commit holds no progress of a replay.
+// ErrNoProgress says that the metadata of a commit holds no progress of a replay.
 var ErrNoProgress = errors.New("the commit holds no progress of a replay")
 
 // DecodeProgress reads the metadata of a commit: the mark in front, and the

@@ -60,7 +60,7 @@ const (
 // proofVersion is that of the format.
 const proofVersion = 1
 
-// ErrNotInCase: the record is none of the matched ones.
+// ErrNotInCase says that the record is none of the matched ones.
 var ErrNotInCase = errors.New("no such record is in the case")
 
 // Prove makes the proof for the record at an offset from all matched records of

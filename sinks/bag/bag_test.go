@@ -131,8 +131,8 @@ func TestFinishedBagHolds(t *testing.T) {
 	if !slices.Equal(got, []int64{1, 2, 3}) {
 		t.Errorf("%d", got)
 	}
-	for range b.Records(someOrigin("t", 9)) {
-		t.Error("a partition that is not there has records")
+	for r, err := range b.Records(someOrigin("t", 9)) {
+		t.Errorf("a partition that is not there has records: %v, %v", r, err)
 	}
 	names, err := b.Tags()
 	if err != nil || !slices.Equal(names, []string{"checkpoints/t/0/records.txt", "manifest.json", "plan.json"}) {

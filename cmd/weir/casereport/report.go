@@ -64,7 +64,7 @@ func HTML(w io.Writer, c *Case) error {
 
 // Markdown writes the same as Markdown.
 func Markdown(w io.Writer, c *Case) error {
-	t, err := text.New("report.md.tmpl").Funcs(text.FuncMap(functions)).ParseFS(templates, "report.md.tmpl")
+	t, err := text.New("report.md.tmpl").Funcs(functions).ParseFS(templates, "report.md.tmpl")
 	if err != nil {
 		return err
 	}
