@@ -178,10 +178,10 @@ func (s *sealer) request(c *openCase) (evidence.Request, error) {
 			return evidence.Request{}, fmt.Errorf("custody log %q: %w", path, err)
 		}
 	}
-	return evidence.Request{From: c.plan.From, To: c.plan.To, Filter: s.filter, Connector: names(connectors), Destination: names(destinations)}, nil
+	return evidence.Request{From: c.plan.From, To: c.plan.To, Filter: s.filter, Connector: sorted(connectors), Destination: sorted(destinations)}, nil
 }
 
-func names(set map[string]bool) string {
+func sorted(set map[string]bool) string {
 	delete(set, "")
 	var all []string
 	for name := range set {

@@ -378,6 +378,14 @@ func TestACaseIsBegunOnce(t *testing.T) {
 	b.weir(exitFailed, "another plan or another filter", seal...)
 	b.weir(exitDone, "2 records", append(seal, "--filter", `key == "2"`)...)
 	b.weir(exitDone, "everything holds", "verify", "--manifest", b.path("sealed"), "--key", b.path("key.pub"))
+
+	// The log is read again, and is as it was; then some of it is gone.
+	again := []string{"verify", "--kafka", "-c", b.config, "--manifest", b.path("sealed"), "--key", b.path("key.pub")}
+	b.weir(exitDone, "everything holds", again...)
+	b.deleteBelow(1) // outside of what matched
+	b.weir(exitDone, "everything holds", again...)
+	b.deleteBelow(2)
+	b.weir(exitFailed, "no longer retained", again...)
 }
 
 // A topic that was deleted and made again has nothing of what the plan is of.
@@ -385,6 +393,9 @@ func TestACaseOfATopicThatWasMadeAgain(t *testing.T) {
 	b := newCaseBed(t, 1)
 	b.write(b.cl, 0, 1, 2, 3)
 	plan := b.makePlan("c")
+	b.weir(exitDone, "3  delivered", "rehydrate", "run", "--plan", plan, "--connector", "a")
+	b.weir(exitDone, "", "keygen", "--out", b.path("key"))
+	b.weir(exitDone, "3 records", "rehydrate", "seal", "--plan", plan, "--key", b.path("key"), "--examiner", "E", "--purpose", "p", "-o", b.path("sealed"))
 	cl, err := broker.Dial(b.kafka.ListenAddrs()[0])
 	if err != nil {
 		t.Fatal(err)
@@ -396,5 +407,7 @@ func TestACaseOfATopicThatWasMadeAgain(t *testing.T) {
 	if err := cl.CreateTopic(t.Context(), "t", 1, nil); err != nil {
 		t.Fatal(err)
 	}
+	b.write(b.client(), 0, 1, 2, 3) // the other client knows the old topic
 	b.weir(exitFailed, "deleted and made again", "rehydrate", "run", "--plan", plan, "--connector", "a")
+	b.weir(exitFailed, "was deleted", "verify", "--kafka", "-c", b.config, "--manifest", b.path("sealed"), "--key", b.path("key.pub"))
 }

@@ -31,10 +31,12 @@ func verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check a sealed case: its signatures, its files, and every record of its bag",
-		Long: "Checks what was sealed, without any server:\n\n" +
+		Long: "Checks what was sealed, without any server but with --kafka:\n\n" +
 			"  --bag DIR        everything in a bag, down to the last record\n" +
 			"  --manifest PATH  a signed manifest, or the folder with the files of a case; no records\n" +
 			"  --proof FILE     the proof that one record is in a case, with --manifest or with the checkpoint in it\n" +
+			"  --manifest PATH --kafka  reads the records of the case from Kafka again, and tells what is not\n" +
+			"                   retained any more from what is not as it was\n" +
 			"  --bag DIR --record TOPIC/PARTITION/OFFSET  makes such a proof and prints it\n\n" +
 			"Give --key, with a public key that you have from its owner. Without it a bag is checked with the key\n" +
 			"that lies in it: that shows that nothing was changed since it was signed, but not by whom.\n" +
@@ -48,10 +50,13 @@ func verifyCommand() *cobra.Command {
 	flags.StringVar(&v.key, "key", "", "the `file` with the examiner's public key")
 	flags.StringVar(&v.record, "record", "", "the record to make a proof of, as `TOPIC/PARTITION/OFFSET`")
 	flags.StringVar(&v.custody, "custody", "", "the custody log, a `file`, that is told of this")
+	flags.BoolVar(&v.kafka, "kafka", false, "read the records from Kafka again; with --manifest")
+	config := configFlag(cmd)
 	flags.BoolVar(&v.json, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
 		defer stop()
+		v.config, v.errs = *config, cmd.ErrOrStderr()
 		err := v.run(ctx, cmd.OutOrStdout())
 		if err != nil && ctx.Err() != nil && cmd.Context().Err() == nil {
 			return errInterrupted
@@ -64,7 +69,9 @@ func verifyCommand() *cobra.Command {
 // verification is what is to be checked, and what was found.
 type verification struct {
 	bag, manifest, proof, key, record, custody string
-	json                                       bool
+	json, kafka                                bool
+	config                                     string // for --kafka
+	errs                                       io.Writer
 }
 
 // verdict is what was found; its JSON form is documented.
@@ -127,6 +134,8 @@ func (v *verification) run(ctx context.Context, out io.Writer) error {
 	switch {
 	case v.bag != "":
 		found, err = verifyBag(ctx, v.bag, key, nil)
+	case v.kafka:
+		found, err = verifyKafka(ctx, v.config, v.manifest, key, v.errs)
 	case v.proof != "":
 		found, err = verifyProof(v.proof, v.manifest, key)
 	default:
@@ -163,6 +172,8 @@ func (v *verification) check() error {
 		return errors.New("--record needs --bag: the proof is made from all records of the partition")
 	case v.bag == "" && v.key == "":
 		return errors.New("--key is needed: the file with the examiner's public key")
+	case v.kafka && (v.manifest == "" || v.proof != ""):
+		return errors.New("--kafka needs --manifest, and goes without --proof")
 	case v.record != "" && v.json:
 		return errors.New("--json: a proof is JSON")
 	}
