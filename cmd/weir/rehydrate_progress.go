@@ -209,7 +209,7 @@ func (s *caseState) lines(width, height int) []string {
 	}
 	ours := map[string]int64{}
 	for i := range s.worker.Partitions {
-		if p := &s.worker.Partitions[i]; p.Ours {
+		if p := &s.worker.Partitions[i]; p.Ours || p.Position >= p.End {
 			ours[fmt.Sprintf("%s/%d", p.Topic, p.Partition)] = p.Position
 		}
 	}
