@@ -333,6 +333,68 @@ func TestVerifySaysHowItIsCalled(t *testing.T) {
 	}
 }
 
+// A worker that was not told of the bag leaves a hole in it.
+func TestBagThatLacksARecordIsNotSealed(t *testing.T) {
+	dir := t.TempDir()
+	path, folder, out := filepath.Join(dir, "case.key"), filepath.Join(dir, "bag"), filepath.Join(dir, "case")
+	plan := []byte("{}\n")
+	log := slog.New(slog.DiscardHandler)
+	if _, err := evidence.GenerateKey(path); err != nil {
+		t.Fatal(err)
+	}
+	key, err := evidence.LoadKey(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &evidence.Manifest{Case: "A-1", Cluster: "c", Plan: sha256.Sum256(plan), Request: evidence.Request{From: time.UnixMilli(0), To: time.UnixMilli(100)}, Topics: []evidence.Topic{{Name: "t", ID: "x"}}}
+	o := m.Origin(&m.Topics[0], 0)
+	p := evidence.Start(o, "", 0)
+	var all []*buffer.Record
+	for i := range int64(3) {
+		r := &buffer.Record{Origin: o, Offset: i, Time: time.UnixMilli(i), Value: []byte("v")}
+		if err := p.Match(r); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	p.Counts.Delivered = 3
+	m.Topics[0].Partitions = []evidence.PartitionSeal{p.Seal(o)}
+	fill := func(records ...*buffer.Record) {
+		sink, err := bag.Open(bag.Config{Dir: folder, Plan: plan, Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sink.Close()
+		b := &buffer.Batch{}
+		for _, r := range records {
+			b.Add(r)
+		}
+		if _, err := sink.Deliver(t.Context(), b, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seal := func() error {
+		return (&sealing{manifest: m, plan: plan, key: key, bag: folder, out: out, log: log}).run(t.Context())
+	}
+	fill(all[0], all[2])
+	if err := seal(); err == nil || !strings.Contains(err.Error(), "it has 2 records, the manifest says 3") {
+		t.Fatalf("%v", err)
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("the case was written all the same")
+	}
+	if _, _, code := weir(t, "verify", "--bag", folder); code != exitFailed {
+		t.Error("a bag was left that looks finished")
+	}
+	fill(all[1])
+	if err := seal(); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, code := weir(t, "verify", "--bag", folder, "--key", path+".pub"); code != exitDone {
+		t.Error(out)
+	}
+}
+
 func TestCaseIsNotWrittenAmongOtherFiles(t *testing.T) {
 	dir := t.TempDir()
 	if err := errors.Join(os.WriteFile(filepath.Join(dir, "x"), nil, 0o600)); err != nil {
