@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"maps"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"weir/buffer"
 	"weir/connector/evidence"
 	"weir/sinks/bag"
 )
@@ -53,6 +55,14 @@ func (s *sealing) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.bag != "" {
+		if err := bag.Settle(s.bag, s.plan, s.log); err != nil {
+			return err
+		}
+		if err := s.rescue(ctx); err != nil {
+			return err
+		}
+	}
 	files, err := m.Files(s.key, s.plan, logs)
 	if err != nil {
 		return err
@@ -64,6 +74,23 @@ func (s *sealing) run(ctx context.Context) error {
 	}
 	if s.out != "" {
 		return writeCase(s.out, files)
+	}
+	return nil
+}
+
+// rescue has the manifest say which records the bag holds that were gone when the
+// evidence was taken.
+func (s *sealing) rescue(ctx context.Context) error {
+	m := s.manifest
+	for i := range m.Topics {
+		t := &m.Topics[i]
+		for _, p := range t.Partitions {
+			o := m.Origin(t, p.Partition)
+			records := func() iter.Seq2[*buffer.Record, error] { return bag.Records(s.bag, o) }
+			if err := m.Rescue(t.Name, p.Partition, stopped(ctx, records)); err != nil {
+				return fmt.Errorf("bag %q: %w", s.bag, err)
+			}
+		}
 	}
 	return nil
 }

@@ -78,6 +78,9 @@ func newTestCase(t testing.TB) *testCase {
 				switch {
 				case i == 0 && n < 30:
 					must(p.Gap(evidence.Gap{From: offset, To: offset + 1, Class: evidence.Retention}))
+					if n%6 == 0 { // a worker stored it, and died before its commit
+						batches = append(batches, batchOf(rec))
+					}
 					continue
 				case i == 0 && n%7 == 0:
 					must(p.Gap(evidence.Gap{From: offset, To: offset + 1, Class: evidence.Control}))
@@ -118,10 +121,35 @@ func newTestCase(t testing.TB) *testCase {
 		m.Topics = append(m.Topics, topic)
 	}
 	sink.Close()
+	tearLast(t, filepath.Join(c.bag, "data", "edr.events", "1"))
 	must(custody.Add(evidence.ActionStop, map[string]any{detailErrors: 3, detailThrottled: 1200}))
 	must((&sealing{manifest: m, plan: plan, key: key, custody: []string{c.custody}, bag: c.bag, out: filepath.Join(dir, "case"), log: log}).run(t.Context()))
 	c.manifest = m
 	return c
+}
+
+// tearLast leaves the last file of a folder as a killed worker does: open, and torn.
+func tearLast(t testing.TB, folder string) {
+	t.Helper()
+	files, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(folder, files[len(files)-1].Name())
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := name[:strings.LastIndexByte(name, '-')] + ".ndjson.zst.open"
+	if err := errors.Join(os.Remove(name), os.WriteFile(open, append(content, content[:30]...), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func batchOf(r *buffer.Record) *buffer.Batch {
+	b := &buffer.Batch{}
+	b.Add(r)
+	return b
 }
 
 func weir(t testing.TB, args ...string) (out, errs string, code int) {
@@ -153,7 +181,7 @@ func TestVerifySaysThatASealedCaseHolds(t *testing.T) {
 	}
 	out, _, _ := weir(t, "verify", "--bag", c.bag, "--json")
 	var d verdict
-	if err := json.Unmarshal([]byte(out), &d); err != nil || !d.Holds || d.Complete || len(d.Partitions) != 4 || d.Partitions[0].Missing[evidence.Retention] != 30 || d.KeyOf != keyInBag {
+	if err := json.Unmarshal([]byte(out), &d); err != nil || !d.Holds || d.Complete || len(d.Partitions) != 4 || d.Partitions[0].Missing[evidence.Retention] != 30 || d.Partitions[0].Rescued != 5 || d.KeyOf != keyInBag {
 		t.Errorf("%s: %v", out, err)
 	}
 	// What verify did is in the log, and the log still holds.
