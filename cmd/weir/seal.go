@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"log/slog"
 	"maps"
 	"os"
@@ -17,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"weir/buffer"
 	"weir/connector/evidence"
 	"weir/sinks/bag"
 )
@@ -53,20 +55,65 @@ func (s *sealing) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if s.bag != "" {
+		if err := bag.Settle(s.bag, s.plan, s.log); err != nil {
+			return err
+		}
+		if err := s.rescue(ctx); err != nil {
+			return err
+		}
+	}
 	files, err := m.Files(s.key, s.plan, logs)
 	if err != nil {
 		return err
 	}
-	if s.out != "" {
-		if err := writeCase(s.out, files); err != nil {
+	if s.bag != "" {
+		if err := s.finishBag(ctx, files); err != nil {
 			return err
 		}
 	}
-	if s.bag == "" {
-		return nil
+	if s.out != "" {
+		return writeCase(s.out, files)
 	}
-	delete(files, evidence.FilePlan) // it is in the bag from the beginning
-	return bag.Finish(ctx, s.bag, s.plan, bagFields(m), files, s.log)
+	return nil
+}
+
+// rescue has the manifest say which records the bag holds that were gone when the
+// evidence was taken.
+func (s *sealing) rescue(ctx context.Context) error {
+	m := s.manifest
+	for i := range m.Topics {
+		t := &m.Topics[i]
+		for _, p := range t.Partitions {
+			o := m.Origin(t, p.Partition)
+			records := func() iter.Seq2[*buffer.Record, error] { return bag.Records(s.bag, o) }
+			if err := m.Rescue(t.Name, p.Partition, stopped(ctx, records)); err != nil {
+				return fmt.Errorf("bag %q: %w", s.bag, err)
+			}
+		}
+	}
+	return nil
+}
+
+// finishBag makes a bag of what was filled, and reads all of it again: one that
+// does not hold what is signed is none.
+func (s *sealing) finishBag(ctx context.Context, files map[string][]byte) error {
+	tags := maps.Clone(files)
+	delete(tags, evidence.FilePlan) // it is in the bag from the beginning
+	if err := bag.Finish(ctx, s.bag, s.plan, bagFields(s.manifest), tags, s.log); err != nil {
+		return err
+	}
+	found, err := verifyBag(ctx, s.bag, s.key.Public().(ed25519.PublicKey), nil)
+	if err == nil && len(found.Faults) > 0 {
+		err = fmt.Errorf("bag %q does not hold what was read, so it is not sealed (was every worker told of it, from the beginning?): %s", s.bag, found.Faults[0])
+		if n := len(found.Faults) - 1; n > 0 {
+			err = fmt.Errorf("%w; and %d faults more", err, n)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, bag.Reopen(s.bag))
+	}
+	return nil
 }
 
 // openCustody is the custody log at path, with us in its entries.

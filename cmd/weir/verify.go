@@ -107,7 +107,9 @@ type partitionVerdict struct {
 	// GapsRecomputed: so was that of the gaps. Else only its signature was checked.
 	GapsRecomputed bool                 `json:"gaps_recomputed"`
 	Missing        evidence.ClassCounts `json:"missing"`
-	Holds          bool                 `json:"holds"`
+	// Rescued is how many records of the missing offsets are in the bag all the same.
+	Rescued uint64 `json:"rescued"`
+	Holds   bool   `json:"holds"`
 }
 
 // Where a key is from.
@@ -248,12 +250,16 @@ func (o *openedBag) fault(place, problem string) {
 	o.faults = append(o.faults, evidence.Fault{Place: place, Problem: problem})
 }
 
-// stream reads the records of a partition from the bag. When ctx is done it ends
-// with an error.
+// stream reads the records of a partition from the bag.
 func (o *openedBag) stream(ctx context.Context, of *buffer.Origin) evidence.Stream {
+	return stopped(ctx, func() iter.Seq2[*buffer.Record, error] { return o.Records(of) })
+}
+
+// stopped is a stream that ends with an error when ctx is done.
+func stopped(ctx context.Context, stream evidence.Stream) evidence.Stream {
 	return func() iter.Seq2[*buffer.Record, error] {
 		return func(yield func(*buffer.Record, error) bool) {
-			for r, err := range o.Records(of) {
+			for r, err := range stream() {
 				if ctx.Err() != nil {
 					yield(nil, ctx.Err())
 					return
@@ -326,7 +332,12 @@ func newVerdict(what, path string, m *evidence.Manifest, key ed25519.PublicKey, 
 	d.Case, d.Sealed, d.Complete = m.Case, m.Sealed.Format(time.RFC3339), m.Complete()
 	for _, t := range m.Topics {
 		for _, p := range t.Partitions {
-			d.Partitions = append(d.Partitions, partitionVerdict{Topic: t.Name, Partition: p.Partition, Start: p.Start, End: p.End,
+			var rescued uint64
+			if p.Rescued != nil {
+				rescued = p.Rescued.Size
+			}
+			d.Partitions = append(d.Partitions, partitionVerdict{Rescued: rescued,
+				Topic: t.Name, Partition: p.Partition, Start: p.Start, End: p.End,
 				Records: p.Records.Size, Root: p.Records.Root, Missing: p.Gaps.Offsets, Holds: true})
 		}
 	}
@@ -522,6 +533,9 @@ func (d *verdict) print(out io.Writer) error {
 		row(fmt.Sprintf("%s/%d", p.Topic, p.Partition), "offsets %d to %d, %d records, root %s: %s", p.Start, p.End-1, p.Records, p.Root, state)
 		if n := p.Missing[evidence.Retention]; n > 0 {
 			row("", "%d offsets were gone by retention before they were read", n)
+		}
+		if p.Rescued > 0 {
+			row("", "of these, %d are in the bag: they were stored before they were gone", p.Rescued)
 		}
 		if n := p.Missing[evidence.Unexplained]; n > 0 {
 			row("", "%d offsets hold nothing, and nobody knows why", n)

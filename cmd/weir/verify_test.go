@@ -78,6 +78,9 @@ func newTestCase(t testing.TB) *testCase {
 				switch {
 				case i == 0 && n < 30:
 					must(p.Gap(evidence.Gap{From: offset, To: offset + 1, Class: evidence.Retention}))
+					if n%6 == 0 { // a worker stored it, and died before its commit
+						batches = append(batches, batchOf(rec))
+					}
 					continue
 				case i == 0 && n%7 == 0:
 					must(p.Gap(evidence.Gap{From: offset, To: offset + 1, Class: evidence.Control}))
@@ -118,10 +121,35 @@ func newTestCase(t testing.TB) *testCase {
 		m.Topics = append(m.Topics, topic)
 	}
 	sink.Close()
+	tearLast(t, filepath.Join(c.bag, "data", "edr.events", "1"))
 	must(custody.Add(evidence.ActionStop, map[string]any{detailErrors: 3, detailThrottled: 1200}))
 	must((&sealing{manifest: m, plan: plan, key: key, custody: []string{c.custody}, bag: c.bag, out: filepath.Join(dir, "case"), log: log}).run(t.Context()))
 	c.manifest = m
 	return c
+}
+
+// tearLast leaves the last file of a folder as a killed worker does: open, and torn.
+func tearLast(t testing.TB, folder string) {
+	t.Helper()
+	files, err := os.ReadDir(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(folder, files[len(files)-1].Name())
+	content, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	open := name[:strings.LastIndexByte(name, '-')] + ".ndjson.zst.open"
+	if err := errors.Join(os.Remove(name), os.WriteFile(open, append(content, content[:30]...), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func batchOf(r *buffer.Record) *buffer.Batch {
+	b := &buffer.Batch{}
+	b.Add(r)
+	return b
 }
 
 func weir(t testing.TB, args ...string) (out, errs string, code int) {
@@ -153,7 +181,7 @@ func TestVerifySaysThatASealedCaseHolds(t *testing.T) {
 	}
 	out, _, _ := weir(t, "verify", "--bag", c.bag, "--json")
 	var d verdict
-	if err := json.Unmarshal([]byte(out), &d); err != nil || !d.Holds || d.Complete || len(d.Partitions) != 4 || d.Partitions[0].Missing[evidence.Retention] != 30 || d.KeyOf != keyInBag {
+	if err := json.Unmarshal([]byte(out), &d); err != nil || !d.Holds || d.Complete || len(d.Partitions) != 4 || d.Partitions[0].Missing[evidence.Retention] != 30 || d.Partitions[0].Rescued != 5 || d.KeyOf != keyInBag {
 		t.Errorf("%s: %v", out, err)
 	}
 	// What verify did is in the log, and the log still holds.
@@ -330,6 +358,68 @@ func TestVerifySaysHowItIsCalled(t *testing.T) {
 		if out, errs, code := weir(t, append([]string{"verify"}, strings.Fields(args)...)...); code != exitFailed || strings.Contains(out, "holds") {
 			t.Errorf("%q: %d %s%s", args, code, out, errs)
 		}
+	}
+}
+
+// A worker that was not told of the bag leaves a hole in it.
+func TestBagThatLacksARecordIsNotSealed(t *testing.T) {
+	dir := t.TempDir()
+	path, folder, out := filepath.Join(dir, "case.key"), filepath.Join(dir, "bag"), filepath.Join(dir, "case")
+	plan := []byte("{}\n")
+	log := slog.New(slog.DiscardHandler)
+	if _, err := evidence.GenerateKey(path); err != nil {
+		t.Fatal(err)
+	}
+	key, err := evidence.LoadKey(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &evidence.Manifest{Case: "A-1", Cluster: "c", Plan: sha256.Sum256(plan), Request: evidence.Request{From: time.UnixMilli(0), To: time.UnixMilli(100)}, Topics: []evidence.Topic{{Name: "t", ID: "x"}}}
+	o := m.Origin(&m.Topics[0], 0)
+	p := evidence.Start(o, "", 0)
+	var all []*buffer.Record
+	for i := range int64(3) {
+		r := &buffer.Record{Origin: o, Offset: i, Time: time.UnixMilli(i), Value: []byte("v")}
+		if err := p.Match(r); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, r)
+	}
+	p.Counts.Delivered = 3
+	m.Topics[0].Partitions = []evidence.PartitionSeal{p.Seal(o)}
+	fill := func(records ...*buffer.Record) {
+		sink, err := bag.Open(bag.Config{Dir: folder, Plan: plan, Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer sink.Close()
+		b := &buffer.Batch{}
+		for _, r := range records {
+			b.Add(r)
+		}
+		if _, err := sink.Deliver(t.Context(), b, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seal := func() error {
+		return (&sealing{manifest: m, plan: plan, key: key, bag: folder, out: out, log: log}).run(t.Context())
+	}
+	fill(all[0], all[2])
+	if err := seal(); err == nil || !strings.Contains(err.Error(), "it has 2 records, the manifest says 3") {
+		t.Fatalf("%v", err)
+	}
+	if _, err := os.Stat(out); err == nil {
+		t.Error("the case was written all the same")
+	}
+	if _, _, code := weir(t, "verify", "--bag", folder); code != exitFailed {
+		t.Error("a bag was left that looks finished")
+	}
+	fill(all[1])
+	if err := seal(); err != nil {
+		t.Fatal(err)
+	}
+	if out, _, code := weir(t, "verify", "--bag", folder, "--key", path+".pub"); code != exitDone {
+		t.Error(out)
 	}
 }
 

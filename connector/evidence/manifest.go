@@ -97,6 +97,10 @@ type PartitionSeal struct {
 	Last    *time.Time `json:"last,omitempty"`
 	Records TreeHead   `json:"records"`
 	Gaps    GapSeal    `json:"gaps"`
+	// Rescued is the tree of records that a bag holds in offsets that are listed as
+	// gaps: a worker stored them and died before its commit, and when the next one came
+	// they were gone. Nil: there are none, or there is no bag.
+	Rescued *TreeHead `json:"rescued,omitempty"`
 }
 
 // LastOffset is the last one of the range; below Start when it is empty.
@@ -205,6 +209,9 @@ func (p *PartitionSeal) check() error {
 		return fmt.Errorf("%d records matched, and of %d it is said what became of them", c.Matched, c.Settled())
 	case c.Read+gaps != uint64(p.End-p.Start):
 		return fmt.Errorf("of its %d offsets %d were records and %d are in gaps", p.End-p.Start, c.Read, gaps)
+	}
+	if r := p.Rescued; r != nil && (r.Size == 0 || r.Size > listed[Unexplained]+listed[Retention]) {
+		return fmt.Errorf("%d records are rescued out of gaps of %d offsets", r.Size, listed[Unexplained]+listed[Retention])
 	}
 	for _, class := range []Class{Unexplained, Retention} {
 		if n := p.Gaps.Offsets[class]; listed[class] > n || p.Gaps.Unlisted == 0 && listed[class] < n {

@@ -165,6 +165,65 @@ func TestWhatWasDoneToRecordsIsFound(t *testing.T) {
 	}
 }
 
+// A worker stores records and dies before its commit; when the next one comes,
+// retention has taken them.
+func TestRecordsThatOnlyTheBagStillHas(t *testing.T) {
+	records := someRecords(200)
+	p := Start(someOrigin(), somePlan, 100)
+	var lost []*buffer.Record
+	err := p.Gap(Gap{100, records[20].Offset, Retention})
+	for i, r := range records {
+		switch {
+		case i < 20:
+			if i%3 == 0 { // what got into the bag
+				lost = append(lost, r)
+			}
+			continue
+		case r.Offset > p.Next:
+			err = errors.Join(err, p.Gap(Gap{p.Next, r.Offset, Control}))
+		}
+		err = errors.Join(err, p.Match(r))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Counts.Delivered = p.Counts.Matched
+	m, key := caseOf(t, records)
+	s := p.Seal(someOrigin())
+	s.Start = 100
+	m.Topics[0].Partitions[0] = s
+	inBag := slices.Concat(lost[3:], records[20:], lost[:3])
+
+	check := func() string { return fmt.Sprint(m.Check("edr.events", 3, streamOf(inBag), nil)) }
+	if got := check(); !strings.Contains(got, "lists as gaps") {
+		t.Errorf("nobody signed for them: %s", got)
+	}
+	if err := m.Rescue("edr.events", 3, streamOf(inBag)); err != nil || m.Topics[0].Partitions[0].Rescued.Size != uint64(len(lost)) {
+		t.Fatal(err, m.Topics[0].Partitions[0].Rescued)
+	}
+	if _, err := m.Sign(key); err != nil {
+		t.Fatal(err)
+	}
+	if got := check(); got != "[]" {
+		t.Error(got)
+	}
+	lost[2].Value = append(lost[2].Value, 'x')
+	if got := check(); !strings.Contains(got, "lists as gaps") {
+		t.Errorf("a change of one is not found: %s", got)
+	}
+	// One that was matched is proven as ever; for these there is no proof.
+	lost[2].Value = lost[2].Value[:len(lost[2].Value)-1]
+	if _, err := m.Prove("edr.events", 3, records[50].Offset, streamOf(inBag), ""); err != nil {
+		t.Error(err)
+	}
+	if _, err := m.Prove("edr.events", 3, lost[0].Offset, streamOf(inBag), ""); !errors.Is(err, ErrNotInCase) {
+		t.Error(err)
+	}
+	if err := m.Rescue("edr.events", 3, streamOf(records[20:])); err != nil || m.Topics[0].Partitions[0].Rescued != nil {
+		t.Error("rescued out of nothing")
+	}
+}
+
 func TestProofHoldsWithNothingButTheManifestAndTheRecord(t *testing.T) {
 	r := rand.New(rand.NewPCG(2, 2))
 	for _, n := range []int{1, 2, 3, 7, 8, 9, 100, 255} {

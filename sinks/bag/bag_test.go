@@ -308,6 +308,27 @@ func TestBagIsGoneOnWith(t *testing.T) {
 	}
 }
 
+// A bag that turns out not to hold what it should is filled further.
+func TestBagIsReopened(t *testing.T) {
+	dir := someBag(t)
+	if err := Reopen(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := OpenBag(dir); err == nil {
+		t.Error("it is still a bag")
+	}
+	s := mustOpen(t, dir)
+	deliver(t, s, batchOf(someOrigin("t", 0), 3, 4))
+	s.Close()
+	finish(t, dir)
+	if found := check(t, dir); found != nil {
+		t.Error(found)
+	}
+	if Reopen(t.TempDir()) == nil {
+		t.Error("what is no bag was reopened")
+	}
+}
+
 // A worker that was killed leaves a file open; what was acknowledged is in the bag.
 func TestFilesThatAKilledWorkerLeftAreFinished(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "bag")

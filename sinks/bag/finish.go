@@ -94,6 +94,41 @@ func Finish(ctx context.Context, dir string, plan []byte, fields []Field, tags m
 	return nil
 }
 
+// Settle finishes the files that killed workers left open, so that all records of a
+// bag can be read. It can be filled further.
+//
+// Errors: as Finish.
+func Settle(dir string, plan []byte, log *slog.Logger) error {
+	if err := claim(dir, plan); err != nil {
+		return err
+	}
+	release, err := archive.Finish(filepath.Join(dir, dataFolder), log)
+	if err == nil {
+		err = release()
+	}
+	if err != nil {
+		return fmt.Errorf("settling bag %q: %w", dir, err)
+	}
+	return nil
+}
+
+// Reopen takes back that a bag was finished: it can be filled again, and Finish be
+// called again.
+func Reopen(dir string) error {
+	root, err := os.OpenRoot(dir)
+	if err == nil {
+		err = root.Remove(declaration)
+		if err == nil {
+			err = syncRoot(root, ".")
+		}
+		err = errors.Join(err, root.Close())
+	}
+	if err != nil {
+		return fmt.Errorf("reopening bag %q: %w", dir, err)
+	}
+	return nil
+}
+
 // clearTags removes what an earlier Finish left that was interrupted.
 func clearTags(root *os.Root) error {
 	entries, err := fs.ReadDir(root.FS(), tagFolder)

@@ -185,13 +185,17 @@ func (b *Bag) CheckPlaces(origins []*buffer.Origin) []Problem {
 
 // Records yields the records of a partition as they were stored. Errors name the
 // file and the line, and stand in the place of what they are about.
-func (b *Bag) Records(o *buffer.Origin) iter.Seq2[*buffer.Record, error] {
+func (b *Bag) Records(o *buffer.Origin) iter.Seq2[*buffer.Record, error] { return Records(b.dir, o) }
+
+// Records is Bag.Records of a bag that need not be finished.
+func Records(dir string, o *buffer.Origin) iter.Seq2[*buffer.Record, error] {
 	return func(yield func(*buffer.Record, error) bool) {
 		folder := Folder(o)
-		if _, err := b.root.Lstat(folder); errors.Is(err, fs.ErrNotExist) {
+		path := filepath.Join(dir, filepath.FromSlash(folder))
+		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 			return // a partition without a record
 		}
-		for r, err := range archive.Read(filepath.Join(b.dir, filepath.FromSlash(folder))) {
+		for r, err := range archive.Read(path) {
 			if err != nil {
 				err = fmt.Errorf("%s: %w", folder, err)
 			}

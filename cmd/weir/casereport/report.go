@@ -73,7 +73,7 @@ func Markdown(w io.Writer, c *Case) error {
 
 var functions = template.FuncMap{
 	"when": when, "number": number, "bytes": size, "md": markdown, "code": code, "inc": func(i int) int { return i + 1 },
-	"share": share, "details": details, "stamp": stamp, "duration": duration, "hash": hash,
+	"share": share, "details": details, "stamp": stamp, "rescued": rescued, "duration": duration, "hash": hash,
 }
 
 // view is a case with what the templates need to know of it.
@@ -86,6 +86,7 @@ type view struct {
 	Holds    bool
 	Listed   []listedGap
 	Unlisted uint64
+	Rescued  uint64
 }
 
 // missing is one class of gaps.
@@ -125,6 +126,9 @@ func newView(c *Case) *view {
 				v.Listed = append(v.Listed, listedGap{t.Name, p.Partition, g})
 			}
 			v.Unlisted += p.Gaps.Unlisted
+			if p.Rescued != nil {
+				v.Rescued += p.Rescued.Size
+			}
 		}
 	}
 	for _, class := range []evidence.Class{evidence.Retention, evidence.Unexplained, evidence.Compacted, evidence.Aborted, evidence.Control} {
@@ -167,6 +171,11 @@ func duration(d time.Duration) string {
 		}
 	}
 	return d.String()
+}
+
+// rescued says what is in the bag though its offset counts as missing.
+func rescued(n uint64) string {
+	return number(n) + " records of such offsets are in the bag all the same: a worker had stored them, and was killed before that was noted; when the next one came to read them again, they were gone. They are signed, apart from the others, and count neither as read nor as delivered."
 }
 
 // hash is h, if there is one.

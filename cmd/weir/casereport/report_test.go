@@ -25,7 +25,8 @@ func someCase(text string) *Case {
 		Request: evidence.Request{From: from, To: from.Add(6 * time.Hour), Filter: text, Connector: text, Destination: text},
 		Topics: []evidence.Topic{{Name: text, ID: text, Partitions: []evidence.PartitionSeal{{
 			Partition: 3, Start: 100, End: 1234567, StartBy: text, EndBy: text, First: &first, Last: &first,
-			Counts: evidence.Counts{Read: 1234467, Matched: 1234000, Bytes: 5 << 30, DeadLettered: 2, FilterErrors: 7},
+			Rescued: &evidence.TreeHead{Size: 17},
+			Counts:  evidence.Counts{Read: 1234467, Matched: 1234000, Bytes: 5 << 30, DeadLettered: 2, FilterErrors: 7},
 			Gaps: evidence.GapSeal{Offsets: evidence.ClassCounts{evidence.Retention: 12345}, Unlisted: 4,
 				Listed: []evidence.Gap{{From: 100, To: 12445, Class: evidence.Retention}}},
 		}}}},
@@ -146,7 +147,7 @@ func TestReportSaysWhatTheManifestSays(t *testing.T) {
 			return out.String()
 		}
 		page := render()
-		for _, want := range []string{"It does not hold", "Not complete", "12\u202f345", "1\u202f234\u202f566", "5.0 GiB", "Signer not established", "And 4 more such gaps", "1 records without a timestamp"} {
+		for _, want := range []string{"It does not hold", "Not complete", "12\u202f345", "1\u202f234\u202f566", "5.0 GiB", "Signer not established", "And 4 more such gaps", "17 records of such offsets", "1 records without a timestamp"} {
 			if !strings.Contains(page, want) {
 				t.Errorf("%s: no %q", name, want)
 			}

@@ -88,7 +88,11 @@ def main(bag):
                 for raw in content.splitlines():
                     offset, leaf = record(raw)
                     leaves[offset] = leaf
-            out[name] = root([leaves[o] for o in sorted(leaves)]).hex()
+            missing = lambda o: any(g["from"] <= o < g["to"] for g in p["gaps"]["listed"])
+            out[name] = root([leaves[o] for o in sorted(leaves) if not missing(o)]).hex()
+            rescued = [leaves[o] for o in sorted(leaves) if missing(o)]
+            if rescued or "rescued" in p:
+                assert p["rescued"] == {"size": len(rescued), "root": root(rescued).hex()}, name
             gaps = []
             for g in p["gaps"]["listed"]:
                 b = origin(b"G", manifest["cluster"], topic["id"], topic["name"], p["partition"])
