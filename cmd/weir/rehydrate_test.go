@@ -411,3 +411,26 @@ func TestACaseOfATopicThatWasMadeAgain(t *testing.T) {
 	b.weir(exitFailed, "deleted and made again", "rehydrate", "run", "--plan", plan, "--connector", "a")
 	b.weir(exitFailed, "was deleted", "verify", "--kafka", "-c", b.config, "--manifest", b.path("sealed"), "--key", b.path("key.pub"))
 }
+
+// A broker that takes less metadata than the evidence may need would refuse the
+// commits in the middle of the case.
+func TestACaseWhoseEvidenceTheBrokerWouldNotTake(t *testing.T) {
+	b := newCaseBed(t, 1)
+	b.write(b.cl, 0, 1, 2, 3)
+	plan := b.makePlan("c")
+	b.kafka.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		b.kafka.KeepControl()
+		asked := req.(*kmsg.DescribeConfigsRequest).Resources[0]
+		if asked.ResourceType != kmsg.ConfigResourceTypeBroker {
+			return nil, nil, false
+		}
+		resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		config := kmsg.NewDescribeConfigsResponseResourceConfig()
+		config.Name, config.Value = "offset.metadata.max.bytes", kmsg.StringPtr("300")
+		r := kmsg.NewDescribeConfigsResponseResource()
+		r.ResourceType, r.ResourceName, r.Configs = asked.ResourceType, asked.ResourceName, append(r.Configs, config)
+		resp.Resources = append(resp.Resources, r)
+		return resp, nil, true
+	})
+	b.weir(exitFailed, "the brokers take 300 bytes of metadata", "rehydrate", "run", "--plan", plan, "--connector", "a")
+}

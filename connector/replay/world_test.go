@@ -575,7 +575,9 @@ func TestEvidenceThatWaitsIsBounded(t *testing.T) {
 			t.Errorf("%d runs wait, want 1 to %d", held, maxPending)
 		}
 		cancel()
-		<-done
+		if err := <-done; err == nil {
+			t.Error("a lane that was stopped in the middle says that all is done")
+		}
 	})
 }
 

@@ -192,7 +192,7 @@ func TestRehydrateWithWorkersThatDie(t *testing.T) {
 	killed, stopped := b.start("killed", slow...), b.start("stopped", slow...)
 	b.progress(config, file, 4000)
 	b.must(killed.cmd.Process.Kill())
-	<-killed.done
+	b.exit(killed, -1)
 	after := b.status(config, file).Done
 	b.progress(config, file, after+2000)
 	b.must(stopped.cmd.Process.Signal(syscall.SIGINT))
