@@ -34,7 +34,7 @@ type fetcher struct {
 	// batchMax is the most memory that one batch may take: a partition stands still
 	// before a larger one, which is better than to be killed for memory.
 	batchMax int64
-	maxAsk   int64 // the most that is asked for of a partition, in memory
+	maxAsk   int64 // the most that is asked for of a partition, in memory; 0: maxAsk
 	log      *slog.Logger
 	// suspect is called when an answer looks as if the topic had been deleted or
 	// made again. It must not block.
@@ -96,7 +96,6 @@ func newFetcher(ctx context.Context, c *cluster, limit int64, log *slog.Logger, 
 		ratio:   startRatio,
 
 		batchMax: max(2*limit, minBatchMax),
-		maxAsk:   maxAsk,
 	}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	f.wg.Go(f.findLeaders)

@@ -152,7 +152,7 @@ func (g *Group) Run(ctx context.Context) error {
 	c := newCluster(ctx, g.cfg.Options)
 	defer c.Close()
 	f := newFetcher(ctx, c, g.cfg.FetchBytes, g.log, func(string) { signal(g.look) })
-	f.maxAsk = max(g.cfg.AskBytes, maxAsk)
+	f.maxAsk = g.cfg.AskBytes
 	defer f.Close()
 	g.mu.Lock()
 	g.kill, g.cluster, g.fetcher = kill, c, f
