@@ -224,7 +224,8 @@ func (w *worker) target(cfg *config.Config) (config.Connector, error) {
 		return config.Connector{}, usageError{fmt.Errorf("--yield-to: there is no connector %q", w.yieldTo)}
 	}
 	c := cfg.Connectors[i]
-	return c, caseIndex(&c, w.open.plan.Case, w.index)
+	err := caseIndex(&c, w.open.plan.Case, w.index)
+	return c, err
 }
 
 // caseIndex makes c write to an index of the case's own.
