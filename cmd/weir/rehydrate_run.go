@@ -330,6 +330,7 @@ func (w *worker) custodyStop(chain *evidence.Custody, cause error) error {
 	case errors.Is(cause, errInterrupted):
 		why = "told to stop"
 	}
+	read := w.group.Status()
 	var n connector.Counts
 	for _, l := range w.job.Stats().Lanes {
 		n.Delivered += l.Counts.Delivered
@@ -339,7 +340,7 @@ func (w *worker) custodyStop(chain *evidence.Custody, cause error) error {
 	}
 	return chain.Add(evidence.ActionStop, map[string]any{
 		"why": why, "delivered": n.Delivered, "duplicates": n.Duplicates, "dead_lettered": n.DeadLettered, "retried": n.Retried,
-		detailErrors: w.failures.Load(), detailThrottled: w.group.Status().Waited.Milliseconds(),
+		detailErrors: w.failures.Load() + read.Failures, detailThrottled: read.Waited.Milliseconds(),
 	})
 }
 

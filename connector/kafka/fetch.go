@@ -60,6 +60,7 @@ type fetcher struct {
 	ratio     float64
 	throttled time.Time     // a broker makes us wait until then (quota)
 	waited    time.Duration // for that, so far
+	failures  int64         // requests to brokers that failed, so far
 }
 
 const (

@@ -375,6 +375,7 @@ func (l *leaderLoop) tooLong(p plan, now time.Time, err error) {
 // is looked for.
 func (l *leaderLoop) broken(now time.Time, err error) {
 	l.fails++
+	l.f.failures++
 	l.retryAt = now.Add(pauseAfter(l.fails))
 	if l.trouble == nil {
 		l.since = now

@@ -40,6 +40,8 @@ type Status struct {
 	// all of them have since Run.
 	Throttled time.Time
 	Waited    time.Duration
+	// Failures counts requests to read that failed as a whole, since Run.
+	Failures int64
 	// FetchHeld is the memory of what is fetched and not yet taken, FetchPeak the
 	// most it ever was, both in bytes.
 	FetchHeld, FetchPeak int64
@@ -122,7 +124,7 @@ func (g *Group) Status() Status {
 	if f := g.fetcher; f != nil {
 		s.Faults = append(s.Faults, f.faults()...)
 		f.mu.Lock()
-		s.Throttled, s.Waited, s.FetchHeld, s.FetchPeak = f.throttled, f.waited, f.held, f.peak
+		s.Throttled, s.Waited, s.Failures, s.FetchHeld, s.FetchPeak = f.throttled, f.waited, f.failures, f.held, f.peak
 		f.mu.Unlock()
 	}
 	slices.SortFunc(s.Faults, func(a, b Fault) int { return cmp.Compare(a.What, b.What) })
