@@ -295,6 +295,9 @@ func TestEveryChangedBitOfAProofIsNoticed(t *testing.T) {
 		p, err := DecodeProof(b)
 		if err == nil {
 			err = p.VerifyAlone(public)
+			if p.Checkpoint == made.Checkpoint && p.VerifyIn(m) == nil {
+				err = nil
+			}
 		}
 		if err == nil {
 			t.Fatalf("bit %d of byte %d may change: %q", i*3%8, i, text[max(0, i-20):i+1])
