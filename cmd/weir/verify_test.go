@@ -70,6 +70,11 @@ func newTestCase(t testing.TB) *testCase {
 		for partition := range int32(2) {
 			o := m.Origin(&topic, partition)
 			p := evidence.Start(o, evidence.PlanMark(planHash), 50)
+			if partition == 0 { // the other one's worker did not tell of its gaps
+				p.OnGap = func(g evidence.Gap) {
+					must(sink.Tell(evidence.GapFile(name, partition), evidence.AppendGap(nil, g)))
+				}
+			}
 			var batches []*buffer.Batch
 			for n := range int64(200) {
 				offset := 50 + n
@@ -181,7 +186,8 @@ func TestVerifySaysThatASealedCaseHolds(t *testing.T) {
 	}
 	out, _, _ := weir(t, "verify", "--bag", c.bag, "--json")
 	var d verdict
-	if err := json.Unmarshal([]byte(out), &d); err != nil || !d.Holds || d.Complete || len(d.Partitions) != 4 || d.Partitions[0].Missing[evidence.Retention] != 30 || d.Partitions[0].Rescued != 5 || d.KeyOf != keyInBag {
+	if err := json.Unmarshal([]byte(out), &d); err != nil || !d.Holds || d.Complete || len(d.Partitions) != 4 || d.Partitions[0].Missing[evidence.Retention] != 30 || d.Partitions[0].Rescued != 5 ||
+		!d.Partitions[0].GapsRecomputed || d.Partitions[1].GapsRecomputed || d.KeyOf != keyInBag {
 		t.Errorf("%s: %v", out, err)
 	}
 	// What verify did is in the log, and the log still holds.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -18,6 +19,7 @@ const (
 	FilePlan        = "plan.json"
 	custodyFolder   = "custody/"
 	checkpointsIn   = "checkpoints/"
+	gapsIn          = "gaps/"
 )
 
 // Files signs m and makes all files of the sealed case. plan is the plan file, and
@@ -129,6 +131,15 @@ func CheckFiles(key ed25519.PublicKey, files map[string][]byte) (m *Manifest, fa
 			return err
 		}
 	}
+	for i := range m.Topics {
+		t := &m.Topics[i]
+		for j := range t.Partitions {
+			name := GapFile(t.Name, t.Partitions[j].Partition)
+			if _, ok := files[name]; ok {
+				checks[name] = func(list []byte) error { return m.CheckGaps(t.Name, t.Partitions[j].Partition, list) }
+			}
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(checks)) {
 		content, ok := files[name]
 		if !ok {
@@ -143,6 +154,19 @@ func CheckFiles(key ed25519.PublicKey, files map[string][]byte) (m *Manifest, fa
 		}
 	}
 	return m, faults
+}
+
+// CheckGaps says whether a list of gaps is that of the tree that m has.
+func (m *Manifest) CheckGaps(topic string, partition int32, list []byte) error {
+	t, p := m.Find(topic, partition)
+	if p == nil {
+		return errors.New("the manifest has no such partition")
+	}
+	head, err := GapTree(m.Origin(t, partition), list)
+	if err == nil && head != p.Gaps.TreeHead {
+		err = fmt.Errorf("its %d gaps have the root %s, the manifest says %d and %s", head.Size, head.Root, p.Gaps.Size, p.Gaps.Root)
+	}
+	return err
 }
 
 func sameAs(want []byte, what string) func([]byte) error {

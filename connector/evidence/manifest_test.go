@@ -72,6 +72,28 @@ func TestManifestIsReadAsItWasSigned(t *testing.T) {
 	}
 }
 
+// Two trees can be alike, two empty ones always are: what tells their checkpoints
+// apart is the origin.
+func TestCheckpointOfATreeThatIsAlikeIsNotTaken(t *testing.T) {
+	m, key := caseOf(t, nil)
+	second := m.Topics[0].Partitions[0]
+	second.Partition++
+	m.Topics[0].Partitions = append(m.Topics[0].Partitions, second)
+	checkpoints, err := m.Checkpoints(key)
+	if err != nil || len(checkpoints) != 4 {
+		t.Fatal(len(checkpoints), err)
+	}
+	for i := range checkpoints {
+		for j := range checkpoints {
+			c := checkpoints[i]
+			c.Text = checkpoints[j].Text
+			if err := m.CheckCheckpoint(key.Public().(ed25519.PublicKey), c); (err == nil) != (i == j) {
+				t.Errorf("checkpoint %d in the place of %d: %v", j, i, err)
+			}
+		}
+	}
+}
+
 // Nothing is signed, and nothing believed that was, in which an offset is not
 // accounted for.
 func TestManifestThatContradictsItselfIsNotSigned(t *testing.T) {

@@ -68,6 +68,10 @@ type Progress struct {
 // concurrent use.
 type Partition struct {
 	Progress
+	// OnGap is told of every gap as it is added, for whoever keeps a list of them; it
+	// may come again after an interruption, cut otherwise. Nil: nobody does.
+	OnGap func(Gap)
+
 	enc *Encoder
 }
 
@@ -134,6 +138,9 @@ func (p *Partition) Gap(g Gap) error {
 		return err
 	}
 	p.Next = g.To
+	if p.OnGap != nil {
+		p.OnGap(g)
+	}
 	return nil
 }
 

@@ -160,7 +160,7 @@ func TestWhatWasDoneToRecordsIsFound(t *testing.T) {
 			}
 		}
 	}
-	if faults := m.Check("edr.events", 3, unread, nil); len(faults) != 2 || !strings.Contains(faults[0].Problem, "line 78") {
+	if faults := m.Check("edr.events", 3, unread, nil); len(faults) != 2 || !strings.Contains(faults[0].Problem, "line 78 cannot be read (behind the record at offset ") {
 		t.Errorf("%v", faults)
 	}
 }
@@ -295,6 +295,9 @@ func TestEveryChangedBitOfAProofIsNoticed(t *testing.T) {
 		p, err := DecodeProof(b)
 		if err == nil {
 			err = p.VerifyAlone(public)
+			if p.Checkpoint == made.Checkpoint && p.VerifyIn(m) == nil {
+				err = nil
+			}
 		}
 		if err == nil {
 			t.Fatalf("bit %d of byte %d may change: %q", i*3%8, i, text[max(0, i-20):i+1])

@@ -184,13 +184,15 @@ func (c *check) run(stream Stream) []Fault {
 		return func(yield func(*buffer.Record, error) bool) {
 			look := first
 			first = false
+			at := int64(-1)
 			for r, err := range stream() {
 				if err != nil {
 					if look {
-						c.fault("%v", err)
+						c.fault("%v (%s)", err, behind(at))
 					}
 					continue
 				}
+				at = r.Offset
 				if look {
 					c.look(r)
 					if !want.inGap(r.Offset) {
@@ -251,6 +253,15 @@ func (c *check) run(stream Stream) []Fault {
 		c.faults = append(c.faults, Fault{c.faults[0].Place, fmt.Sprintf("and %d more", c.more)})
 	}
 	return c.faults
+}
+
+// behind says where in a stream something is, by the record before it; -1: there
+// is none.
+func behind(offset int64) string {
+	if offset < 0 {
+		return "before the first record"
+	}
+	return fmt.Sprintf("behind the record at offset %d", offset)
 }
 
 // look checks a record by itself.

@@ -177,6 +177,17 @@ func (s *Sink) Grade() (sinks.Grade, string) {
 		"another weir with a folder of its own can store it too, after a rebalance"
 }
 
+// Lock opens and locks the folder, as the first Deliver would.
+//
+// Errors: another process has it; of the disk.
+func (s *Sink) Lock() error {
+	_, err := s.mount()
+	if err != nil {
+		err = s.requestError(err)
+	}
+	return err
+}
+
 // Deliver stores the records of b that are not stored yet and returns when all are
 // durable. Partitions do not wait for each other: where one fails, its records are
 // a Retry, and the error is for a batch of which nothing was stored. A record that

@@ -69,6 +69,7 @@ type Config struct {
 type Sink struct {
 	archive *archive.Sink
 	dir     string
+	told    teller
 }
 
 // DefaultRotateBytes is a size that can be copied and hashed at ease.
@@ -94,7 +95,7 @@ func Open(cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sink{a, cfg.Dir}, nil
+	return &Sink{archive: a, dir: cfg.Dir}, nil
 }
 
 // Deliver stores the records of b that are not stored yet, and returns when all

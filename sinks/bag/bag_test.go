@@ -308,6 +308,65 @@ func TestBagIsGoneOnWith(t *testing.T) {
 	}
 }
 
+// Lines that were told are there, whoever was killed in between, and the last part
+// of one that was not is not.
+func TestLinesThatAreToldAreKept(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "bag")
+	const name = "gaps/t/0.txt"
+	file := filepath.Join(dir, "weir", name)
+	tell := func(lines string) {
+		t.Helper()
+		s := mustOpen(t, dir)
+		defer s.Close()
+		for line := range strings.Lines(lines) {
+			if err := s.Tell(name, []byte(line)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	told := func(want string) {
+		t.Helper()
+		if got, err := Told(dir, name); err != nil || string(got) != want {
+			t.Errorf("told %q, want %q: %v", got, want, err)
+		}
+	}
+	mustOpen(t, dir).Close()
+	told("")
+	tell("1\n2\n")
+	for _, torn := range []string{"3", strings.Repeat("x", 200_000)} {
+		whole, err := Told(dir, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, append(whole, torn...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		told(string(whole))
+		tell("4\n")
+		told(string(whole) + "4\n")
+	}
+	s := mustOpen(t, dir)
+	for _, bad := range []struct{ name, lines string }{{"../x", "1\n"}, {"plan.json", "1\n"}, {name, "1"}, {name, ""}} {
+		if s.Tell(bad.name, []byte(bad.lines)) == nil {
+			t.Errorf("%q was told %q", bad.name, bad.lines)
+		}
+	}
+	if err := s.Tell(name, []byte("5\n")); err != nil {
+		t.Fatal(err)
+	}
+	second := mustOpen(t, dir)
+	if err := second.Tell(name, []byte("6\n")); err == nil {
+		t.Error("two write to one bag")
+	}
+	s.Close()
+	told("1\n2\n4\n4\n5\n")
+	finish(t, dir) // which is not given it
+	told("")
+	if found := check(t, dir); found != nil {
+		t.Error(found)
+	}
+}
+
 // A bag that turns out not to hold what it should is filled further.
 func TestBagIsReopened(t *testing.T) {
 	dir := someBag(t)
