@@ -81,8 +81,9 @@ type worker struct {
 	throttle *replay.Throttle
 	group    *kafka.Group
 	log      *slog.Logger
-	moved    chan struct{} // has room for one signal: a partition is through
-	failures atomic.Int64  // requests to the destination that failed
+	moved    chan struct{}                                                  // has room for one signal: a partition is through
+	failures atomic.Int64                                                   // requests to the destination that failed
+	gaps     func(topic string, partition int32, gaps []evidence.Gap) error // puts them into the bag; nil: there is none
 
 	mu    sync.Mutex
 	fault error // that no waiting mends
@@ -157,7 +158,7 @@ func (w *worker) run(ctx context.Context) (err error) {
 	// Dead letters say that they are of the case and not of the connector.
 	delivery.Name, delivery.DeadLetter = open.plan.Group(), dead
 	w.throttle = replay.NewThrottle(w.rates)
-	w.job = replay.New(replay.Config{Plan: open.plan, Mark: open.mark, Filter: filter, Throttle: w.throttle, Deliver: delivery})
+	w.job = replay.New(replay.Config{Plan: open.plan, Mark: open.mark, Filter: filter, Throttle: w.throttle, Gaps: w.gaps, Deliver: delivery})
 	defer w.job.Close()
 	w.moved = make(chan struct{}, 1)
 	w.group = kafka.NewGroup(kafka.GroupConfig{
@@ -274,8 +275,18 @@ func (w *worker) destination(cfg *config.Config, c config.Connector) (destinatio
 		return newDestination(cfg, c, w.log, observe)
 	}
 	b, err := bag.Open(bag.Config{Dir: w.bag, Plan: w.open.text, Log: w.log, Observe: observe})
-	if err != nil || c.Name == "" {
-		return b, err
+	if err != nil {
+		return nil, err
+	}
+	w.gaps = func(topic string, partition int32, gaps []evidence.Gap) error {
+		var lines []byte
+		for _, g := range gaps {
+			lines = evidence.AppendGap(lines, g)
+		}
+		return b.Tell(evidence.GapFile(topic, partition), lines)
+	}
+	if c.Name == "" {
+		return b, nil
 	}
 	sink, err := newDestination(cfg, c, w.log, observe)
 	if err != nil {

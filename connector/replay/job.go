@@ -19,6 +19,9 @@ type Config struct {
 	Mark     string
 	Filter   *Filter // nil: none
 	Throttle *Throttle
+	// Gaps, if it is set, is told of each run's gaps before anything of the run can be
+	// committed. After a crash it may be told of the same ones again.
+	Gaps func(topic string, partition int32, gaps []evidence.Gap) error
 	// Deliver is how the records are delivered.
 	Deliver connector.Options
 }

@@ -55,6 +55,7 @@ type source struct {
 	// Those of the goroutine that calls Next.
 	at       int64
 	evidence *evidence.Partition
+	gaps     []evidence.Gap // of the run at hand
 
 	mu        sync.Mutex
 	pending   []evidence.Progress
@@ -114,13 +115,29 @@ func (s *source) first(origin *buffer.Origin) (evidence.Progress, error) {
 	}
 	e := evidence.Start(origin, s.job.cfg.Mark, begin)
 	if s.plan.Taken != nil {
-		if err := e.Gap(evidence.Gap{From: begin, To: s.plan.First, Class: evidence.Retention}); err != nil {
+		taken := evidence.Gap{From: begin, To: s.plan.First, Class: evidence.Retention}
+		if err := e.Gap(taken); err != nil {
+			return evidence.Progress{}, err
+		}
+		s.gaps = append(s.gaps, taken)
+		if err := s.tell(); err != nil {
 			return evidence.Progress{}, err
 		}
 	}
 	p := e.Snapshot()
 	s.commit(&p)
 	return p, nil
+}
+
+// tell tells of the gaps of the run at hand.
+func (s *source) tell() error {
+	if tell := s.job.cfg.Gaps; tell != nil && len(s.gaps) > 0 {
+		if err := tell(s.topic.Name, s.plan.Number, s.gaps); err != nil {
+			return fmt.Errorf("telling of gaps: %w", err)
+		}
+	}
+	s.gaps = s.gaps[:0]
+	return nil
 }
 
 func (s *source) commit(p *evidence.Progress) {
@@ -185,6 +202,9 @@ func (s *source) Next(ctx context.Context) (connector.Run, error) {
 	}
 	to := min(run.Next, s.plan.End)
 	if _, err = s.pass(gaps, to); err != nil {
+		return connector.Run{}, err
+	}
+	if err := s.tell(); err != nil {
 		return connector.Run{}, err
 	}
 	read := int64(len(run.Records))
@@ -255,7 +275,9 @@ func (s *source) gap(from, to int64, why connector.GapReason) error {
 	case s.compact:
 		class = evidence.Compacted
 	}
-	return s.evidence.Gap(evidence.Gap{From: from, To: to, Class: class})
+	g := evidence.Gap{From: from, To: to, Class: class}
+	s.gaps = append(s.gaps, g)
+	return s.evidence.Gap(g)
 }
 
 // room waits until fewer than maxPending runs wait to be settled.

@@ -28,7 +28,8 @@ type world struct {
 	logs []*partitionLog
 
 	mu     sync.Mutex
-	stored map[string]int // by topic/partition/offset: how often it was sent
+	lists  map[int32][]byte // of gaps, as they were told
+	stored map[string]int   // by topic/partition/offset: how often it was sent
 	dead   map[string]bool
 	sent   int
 }
@@ -66,7 +67,7 @@ var (
 
 // newWorld is a world of that many partitions, of about n offsets each.
 func newWorld(t *testing.T, seed uint64, partitions, n int) *world {
-	w := &world{t: t, rand: rand.New(rand.NewPCG(seed, 1)), stored: map[string]int{}, dead: map[string]bool{}}
+	w := &world{t: t, rand: rand.New(rand.NewPCG(seed, 1)), lists: map[int32][]byte{}, stored: map[string]int{}, dead: map[string]bool{}}
 	w.plan = &Plan{Version: PlanVersion, Case: "w", Cluster: "c", From: testFrom, To: testTo, Topics: []Topic{{Name: "t", ID: testTopic}}}
 	for number := range int32(partitions) {
 		l := &partitionLog{w: w, origin: &buffer.Origin{Cluster: "c", Topic: "t", TopicID: testTopic, Partition: number}}
@@ -319,12 +320,21 @@ func (c cemetery) Deliver(_ context.Context, b *buffer.Batch, _ func(sinks.Note)
 func (w *world) job(mark string) *Job {
 	decode, err := transform.Decode("json")
 	must(w.t, err)
-	return New(Config{Plan: w.plan, Mark: mark, Deliver: connector.Options{
+	return New(Config{Plan: w.plan, Mark: mark, Gaps: w.told, Deliver: connector.Options{
 		Name: "weir.rehydrate.w", BatchRecords: 25, BatchBytes: 1 << 20, Linger: 10 * time.Millisecond, InFlightMin: 1, InFlightMax: 4,
 		RetryInitial: 10 * time.Millisecond, RetryMax: time.Second, Drain: 2 * time.Second,
 		Sink: w, DeadLetter: cemetery{w}, Budget: buffer.NewBudget(1 << 20),
 		Transforms: []connector.Transform{decode}, Log: slog.New(slog.DiscardHandler),
 	}})
+}
+
+func (w *world) told(_ string, partition int32, gaps []evidence.Gap) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, g := range gaps {
+		w.lists[partition] = evidence.AppendGap(w.lists[partition], g)
+	}
+	return nil
 }
 
 var testMark = Mark(sha256.Sum256([]byte("plan")), "")
@@ -433,6 +443,12 @@ func (w *world) wantAll() {
 	for at := range want {
 		if (w.stored[at] > 0) == w.dead[at] {
 			w.t.Errorf("%s: stored %d times, dead-lettered %v", at, w.stored[at], w.dead[at])
+		}
+	}
+	for i, l := range w.logs {
+		end := w.plan.Topics[0].Partitions[i].End
+		if head, err := evidence.GapTree(l.origin, w.lists[l.origin.Partition]); err != nil || head.Root.String() != l.truth[end].gaps {
+			w.t.Errorf("partition %d: the list of gaps that was told is not that of an undisturbed run: %v", i, err)
 		}
 	}
 	for at := range w.stored {

@@ -220,8 +220,10 @@ func TestRehydrateWithWorkersThatDie(t *testing.T) {
 		return b.manifest(dir)
 	}
 	disturbed := seal(file, filepath.Join(b.dir, "sealed"), "--custody", filepath.Join(b.dir, "one.ndjson"), "--custody", filepath.Join(b.dir, id+".custody.ndjson"))
-	undisturbed := seal(calm, filepath.Join(b.dir, "calm"))
+	undisturbed := seal(calm, filepath.Join(b.dir, "calm"), "--bag", filepath.Join(b.dir, "bag"))
 	b.sameEvidence(disturbed, undisturbed)
+	b.command("verify", "--bag", filepath.Join(b.dir, "bag"), "--key", key+".pub")
+	b.command("verify", "--manifest", filepath.Join(b.dir, "sealed"), "--kafka", "-c", config, "--key", key+".pub")
 
 	if now, err := b.cl.Committed(b.ctx, cfg.Group(), cold); err != nil || fmt.Sprint(now) != fmt.Sprint(before) {
 		t.Errorf("the live connector is at %v, and was at %v (%v)", now, before, err)
