@@ -33,10 +33,13 @@ type Record struct {
 	Offset int64
 	// Time is the record's timestamp (create or append time, as the topic is
 	// configured); the zero Time when the record carries none.
-	Time    time.Time
-	Key     []byte // nil: no key
-	Value   []byte // nil: a tombstone
-	Headers []Header
+	Time time.Time
+	// Appended: Time is when the broker wrote the record, not what its producer said
+	// (message.timestamp.type).
+	Appended bool
+	Key      []byte // nil: no key
+	Value    []byte // nil: a tombstone
+	Headers  []Header
 	// Shape is what the decode transform found out about Value, so that no sink
 	// has to scan it again.
 	Shape Shape

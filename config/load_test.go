@@ -205,7 +205,7 @@ func TestScalars(t *testing.T) {
 		var err error
 		switch want.(type) {
 		case Bytes:
-			got, err = parseBytes(s)
+			got, err = ParseBytes(s)
 		case time.Duration:
 			got, err = parseDuration(s)
 		}
@@ -224,7 +224,7 @@ func TestScalars(t *testing.T) {
 	f("0s", time.Duration(0))
 	f("1m30s", 90*time.Second)
 	for _, s := range []string{"", "MiB", "-1", "1.5MiB", "5mib", "5M", "9223372036854775808", "9007199254740993GiB"} {
-		if b, err := parseBytes(s); err == nil {
+		if b, err := ParseBytes(s); err == nil {
 			t.Errorf("%q became %d", s, b)
 		}
 	}

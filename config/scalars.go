@@ -34,7 +34,10 @@ func (b Bytes) String() string {
 
 var errNotBytes = errors.New("is not a size: write for example 5MiB, 64KiB, 500kB or a plain number of bytes")
 
-func parseBytes(s string) (Bytes, error) {
+// ParseBytes reads a size.
+//
+// Errors: what is wrong with it, to follow its name.
+func ParseBytes(s string) (Bytes, error) {
 	size := Bytes(1)
 	for _, u := range units {
 		if number, ok := strings.CutSuffix(s, u.name); ok {

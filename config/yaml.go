@@ -231,7 +231,7 @@ func kindOf(t reflect.Type) kind {
 	case reflect.TypeFor[Secret]():
 		return kind{"secret text", "!!str !!timestamp", func(s string) (any, error) { return NewSecret(s), printable(s) }}
 	case reflect.TypeFor[Bytes]():
-		return kind{"a size", "!!str !!int !!float", func(s string) (any, error) { return parseBytes(s) }}
+		return kind{"a size", "!!str !!int !!float", func(s string) (any, error) { return ParseBytes(s) }}
 	case reflect.TypeFor[time.Duration]():
 		return kind{"a duration", "!!str !!int !!float", func(s string) (any, error) { return parseDuration(s) }}
 	case reflect.TypeFor[int]():

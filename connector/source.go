@@ -18,7 +18,32 @@ type Run struct {
 	// this or an earlier Run holds no record to deliver (a control marker, an
 	// aborted or compacted record).
 	Next int64
+	// Gaps are those offsets, in their order, as far as the source knows of them.
+	// They lie between the Next of the Run before and this one's. Their memory is
+	// the source's, too.
+	Gaps []Gap
 }
+
+// Gap is a run of offsets that hold no record to deliver: From belongs to it, To
+// does not.
+type Gap struct {
+	From, To int64
+	Why      GapReason
+}
+
+// GapReason says why offsets hold no record to deliver.
+type GapReason uint8
+
+const (
+	// GapHole: there is nothing. Compaction leaves holes. The zero GapReason.
+	GapHole GapReason = iota
+	// GapControl: the marker at the end of a transaction.
+	GapControl
+	// GapAborted: records of a transaction that was aborted.
+	GapAborted
+	// GapRetention: what was there was removed before it was read.
+	GapRetention
+)
 
 // Source yields one partition in offset order. Next and Commit may be called
 // from two goroutines at a time; neither is called twice at a time.

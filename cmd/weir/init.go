@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"weir/config"
+	"weir/connector/evidence"
 	"weir/connector/kafka"
 	"weir/sinks/elastic"
 )
@@ -21,10 +23,18 @@ func initCommand() *cobra.Command {
 	}
 	path := configFlag(cmd)
 	print := cmd.Flags().Bool("print", false, "print what would be put in place, and change nothing")
+	name := cmd.Flags().String("connector", "", "only for the connector of this `name`")
+	caseID := cmd.Flags().String("case", "", "for the index of this `case` (weir rehydrate) instead of the connector's; with --connector")
+	index := cmd.Flags().String("index", "", "the `index` of the case, if weir rehydrate run is given one")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		cfg, err := loadConfig(*path)
 		if err != nil {
 			return err
+		}
+		if *name != "" || *caseID != "" {
+			if cfg.Connectors, err = initFor(cfg.Connectors, *name, *caseID, *index); err != nil {
+				return usageError{err}
+			}
 		}
 		ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Minute)
 		defer cancel()
@@ -47,6 +57,26 @@ func initCommand() *cobra.Command {
 		return nil
 	}
 	return cmd
+}
+
+// initFor is the connector of that name alone, with the index of a case if there is
+// one.
+func initFor(all []config.Connector, name, caseID, index string) ([]config.Connector, error) {
+	i := slices.IndexFunc(all, func(c config.Connector) bool { return c.Name == name })
+	if i < 0 {
+		return nil, fmt.Errorf("there is no connector %q", name)
+	}
+	c := all[i]
+	if caseID != "" {
+		if err := evidence.CheckCase(caseID); err != nil {
+			return nil, fmt.Errorf("--case: %w", err)
+		}
+		if err := caseIndex(&c, caseID, index); err != nil {
+			return nil, err
+		}
+		c.Name = "rehydrate-" + caseID // so that the connector keeps its own template
+	}
+	return []config.Connector{c}, nil
 }
 
 func initConnector(ctx context.Context, cmd *cobra.Command, c config.Connector, options kafka.Options, trail *auditLog, print bool) error {

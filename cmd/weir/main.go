@@ -49,7 +49,9 @@ func execute(ctx context.Context, args []string, out, errs io.Writer) int {
 	root.SetOut(out)
 	root.SetErr(errs)
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(runCommand(), initCommand(), checkCommand(), dlqCommand(), demoCommand(), generateCommand(), healthCommand(), versionCommand())
+	root.AddCommand(runCommand(), initCommand(), checkCommand(), dlqCommand(),
+		rehydrateCommand(), keygenCommand(), verifyCommand(), reportCommand(),
+		demoCommand(), generateCommand(), healthCommand(), versionCommand())
 	for _, c := range root.Commands() {
 		c.Args = func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"hash/crc32"
 	"slices"
+
+	"weir/connector"
 )
 
 // batch is some records of one partition, decompressed, in memory of its own.
@@ -17,6 +19,9 @@ type batch struct {
 	end     int64    // the offset behind it
 	at      int64    // to be added to each record's time
 	atOnce  bool     // at is the time of all of them; below 0: they have none
+	until   int64    // the latest of them, as the batch says it
+	// appended: the broker set their times.
+	appended bool
 }
 
 // unpacker makes blocks of what a broker sent. It is one goroutine's.
@@ -133,13 +138,15 @@ func (u *unpacker) batch(blk *block, entry []byte) error {
 	if end <= blk.at {
 		return nil // all of it lies before what was asked for
 	}
-	if u.skips(flags, first, end, producer, d.b) || count == 0 {
+	why, skipped := u.skips(flags, first, end, producer, d.b)
+	if skipped || count == 0 {
+		blk.hide(first, end, why)
 		blk.pass(end)
 		return nil
 	}
-	b := batch{base: first, end: end, at: firstTime, atOnce: firstTime < 0}
+	b := batch{base: first, end: end, at: firstTime, atOnce: firstTime < 0, until: maxTime}
 	if flags&flagsAppendTime != 0 {
-		b.at, b.atOnce = maxTime, true
+		b.at, b.atOnce, b.appended = maxTime, true, true
 	}
 	return u.add(blk, b, int8(flags&flagsCodec), d.b, func(data []byte) (records []record, headers int, err error) {
 		// A record takes seven bytes at least.
@@ -157,10 +164,10 @@ func (u *unpacker) batch(blk *block, entry []byte) error {
 	})
 }
 
-// skips reports whether a batch's records are not to be delivered, and keeps
-// account of the aborted transactions: the broker lists where each begins, a
+// skips reports whether a batch's records are not to be delivered, and why, and
+// keeps account of the aborted transactions: the broker lists where each begins, a
 // control batch says where it ends.
-func (u *unpacker) skips(flags int16, first, end, producer int64, data []byte) bool {
+func (u *unpacker) skips(flags int16, first, end, producer int64, data []byte) (connector.GapReason, bool) {
 	for len(u.aborted) > 0 && u.aborted[0].first < end {
 		if u.open == nil {
 			u.open = make(map[int64]bool)
@@ -176,9 +183,12 @@ func (u *unpacker) skips(flags int16, first, end, producer int64, data []byte) b
 				delete(u.open, producer)
 			}
 		}
-		return true
+		return connector.GapControl, true
 	}
-	return flags&flagsTransactional != 0 && u.open[producer]
+	if flags&flagsTransactional != 0 && u.open[producer] {
+		return connector.GapAborted, true
+	}
+	return connector.GapHole, false // one without records is what compaction left
 }
 
 // messages adds a message of the formats 0 and 1: a single one, or one that wraps
@@ -188,7 +198,7 @@ func (u *unpacker) messages(blk *block, entry []byte) error {
 	if !ok {
 		return errors.New("it is not a whole message, or its checksum is wrong")
 	}
-	b := batch{end: outer.offset + 1}
+	b := batch{end: outer.offset + 1, until: outer.at, appended: outer.appendTime}
 	if b.end < 1 {
 		return errors.New("its offset is below zero")
 	}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"weir/buffer"
+	"weir/connector"
 )
 
 // block is what one fetch brought of one partition, and how much of it was
@@ -14,7 +15,8 @@ type block struct {
 	charge int64 // the number of bytes it holds in memory
 	giant  bool  // see fetcher.giant
 
-	batches []batch // those that are left
+	batches []batch         // those that are left
+	hidden  []connector.Gap // what lies between them and is not to be delivered, as far as it was seen
 
 	wire    int64 // the size of its batches as they came
 	largest int64 // what its largest batch is charged with
@@ -25,6 +27,14 @@ type block struct {
 
 // pass moves the end of what came.
 func (b *block) pass(end int64) { b.next = max(b.next, end) }
+
+// hide notes that what came from offset from on and below to is not to be
+// delivered. Holes are found when records are handed out.
+func (b *block) hide(from, to int64, why connector.GapReason) {
+	if why != connector.GapHole {
+		b.hidden = appendGap(b.hidden, connector.Gap{From: max(from, b.at), To: to, Why: why})
+	}
+}
 
 func (b *block) taken() bool { return len(b.batches) == 0 }
 
@@ -38,6 +48,7 @@ const (
 // scratch is memory that one reader uses for each of its runs.
 type scratch struct {
 	records []buffer.Record
+	gaps    []connector.Gap
 	headers []buffer.Header
 	names   map[string]string // header keys seen: there are few, and each is a string of its own otherwise
 }
@@ -53,9 +64,9 @@ func (s *scratch) forget() {
 
 // run hands out the block's next records, and the offset behind them and behind
 // what followed them and is not to be delivered.
-func (b *block) run(s *scratch, origin *buffer.Origin) (records []buffer.Record, next int64) {
-	s.records, s.headers = s.records[:0], s.headers[:0]
-	next = b.at
+func (b *block) run(s *scratch, origin *buffer.Origin) connector.Run {
+	s.records, s.headers, s.gaps = s.records[:0], s.headers[:0], s.gaps[:0]
+	next := b.at
 	size := 0
 	for len(b.batches) > 0 {
 		from := &b.batches[0]
@@ -63,29 +74,69 @@ func (b *block) run(s *scratch, origin *buffer.Origin) (records []buffer.Record,
 			if len(s.records) >= runRecords || size >= runBytes {
 				from.records = from.records[i:]
 				b.at = next
-				return s.records, next
+				return connector.Run{Records: s.records, Next: next, Gaps: s.gaps}
 			}
 			r := &from.records[i]
 			offset, at := from.base+r.offset, from.at
 			if offset < next {
 				continue // a batch can begin before the offset that was asked for
 			}
+			if offset > next {
+				b.gap(s, next, offset)
+			}
 			if !from.atOnce {
 				at += r.at
 			}
 			key, value := r.key.of(from.data), r.value.of(from.data)
 			s.records = append(s.records, buffer.Record{
-				Origin: origin, Offset: offset, Time: utc(at), Key: key, Value: value, Headers: s.take(from.data, r),
+				Origin: origin, Offset: offset, Time: utc(at), Appended: from.appended, Key: key, Value: value, Headers: s.take(from.data, r),
 			})
 			size += len(key) + len(value) + int(r.headers.to-r.headers.from) + int(r.count)*headerCost
 			next = offset + 1
 		}
-		next = max(next, from.end)
+		if from.end > next {
+			b.gap(s, next, from.end)
+			next = from.end
+		}
 		b.batches[0] = batch{}
 		b.batches = b.batches[1:]
 	}
-	b.at = max(next, b.next)
-	return s.records, b.at
+	if b.next > next {
+		b.gap(s, next, b.next)
+		next = b.next
+	}
+	b.at = next
+	return connector.Run{Records: s.records, Next: next, Gaps: s.gaps}
+}
+
+// gap says why offsets from from on and below to hold nothing to deliver: what
+// was hidden there, and else holes.
+func (b *block) gap(s *scratch, from, to int64) {
+	for from < to {
+		g := connector.Gap{From: from, To: to}
+		if len(b.hidden) > 0 {
+			switch h := &b.hidden[0]; {
+			case h.To <= from:
+				b.hidden = b.hidden[1:]
+				continue
+			case h.From <= from:
+				g.To, g.Why = min(h.To, to), h.Why
+			default:
+				g.To = min(h.From, to)
+			}
+		}
+		s.gaps = appendGap(s.gaps, g)
+		from = g.To
+	}
+}
+
+// appendGap makes gaps that touch and have one reason one.
+func appendGap(list []connector.Gap, g connector.Gap) []connector.Gap {
+	if n := len(list); n > 0 && list[n-1].To == g.From && list[n-1].Why == g.Why {
+		list[n-1].To = g.To
+		return list
+	}
+	return append(list, g)
 }
 
 // utc is a time in milliseconds of the Unix clock; one before 1970 counts as

@@ -239,17 +239,24 @@ func (c *cluster) topicNow(ctx context.Context, topic string) (topicState, error
 // sarama.OffsetNewest, the offset behind the last record, for a reader of
 // committed records behind the last decided one.
 func (c *cluster) offsetAt(ctx context.Context, topic string, partition int32, at int64, isolation sarama.IsolationLevel) (int64, error) {
+	offset, _, err := c.recordAt(ctx, topic, partition, at, isolation)
+	return offset, err
+}
+
+// recordAt is offsetAt with the time of the record that was found, in
+// milliseconds; -1 when that is not said.
+func (c *cluster) recordAt(ctx context.Context, topic string, partition int32, at int64, isolation sarama.IsolationLevel) (offset, time int64, err error) {
 	_, addr, ok := c.leader(topic, partition)
 	if !ok {
 		if _, err := c.topicNow(ctx, topic); err != nil {
-			return 0, err
+			return 0, 0, err
 		}
 		if _, addr, ok = c.leader(topic, partition); !ok {
-			return 0, sarama.ErrLeaderNotAvailable
+			return 0, 0, sarama.ErrLeaderNotAvailable
 		}
 	}
-	offset := int64(-1)
-	err := c.ask(ctx, addr, func(b *sarama.Broker) error {
+	offset, time = -1, -1
+	err = c.ask(ctx, addr, func(b *sarama.Broker) error {
 		req := sarama.NewOffsetRequest(sarama.MaxVersion)
 		req.IsolationLevel = isolation
 		req.AddBlock(topic, partition, at, 1)
@@ -264,13 +271,13 @@ func (c *cluster) offsetAt(ctx context.Context, topic string, partition int32, a
 		if block.Err != sarama.ErrNoError {
 			return block.Err
 		}
-		offset = block.Offset
+		offset, time = block.Offset, block.Timestamp
 		return nil
 	})
 	if err != nil {
 		c.forget(topic)
 	}
-	return offset, err
+	return offset, time, err
 }
 
 // forget makes the next question about topic's leaders ask anew.

@@ -34,6 +34,7 @@ type fetcher struct {
 	// batchMax is the most memory that one batch may take: a partition stands still
 	// before a larger one, which is better than to be killed for memory.
 	batchMax int64
+	maxAsk   int64 // the most that is asked for of a partition, in memory; 0: maxAsk
 	log      *slog.Logger
 	// suspect is called when an answer looks as if the topic had been deleted or
 	// made again. It must not block.
@@ -57,7 +58,9 @@ type fetcher struct {
 	// ratio is how much larger answers are in memory than on the wire, for readers
 	// that have not seen one.
 	ratio     float64
-	throttled time.Time // a broker makes us wait until then (quota)
+	throttled time.Time     // a broker makes us wait until then (quota)
+	waited    time.Duration // for that, so far
+	failures  int64         // requests to brokers that failed, so far
 }
 
 const (
@@ -216,15 +219,13 @@ func (r *partitionReader) Next(ctx context.Context) (connector.Run, error) {
 			return connector.Run{}, err
 		}
 		if r.cur != nil && !r.cur.taken() {
-			records, next := r.cur.run(&r.scratch, r.origin)
-			return connector.Run{Records: records, Next: next}, nil
+			return r.cur.run(&r.scratch, r.origin), nil
 		}
 		if err := r.take(); err != nil {
 			return connector.Run{}, err
 		}
 		if r.cur != nil {
-			records, next := r.cur.run(&r.scratch, r.origin)
-			return connector.Run{Records: records, Next: next}, nil
+			return r.cur.run(&r.scratch, r.origin), nil
 		}
 		select {
 		case <-r.ready:

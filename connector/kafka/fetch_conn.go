@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"time"
+
+	"github.com/IBM/sarama"
 )
 
 // maxAnswer is the longest answer that is read, in bytes.
@@ -21,30 +23,46 @@ var errAnswerSize = errors.New("the answer is too long to be read")
 // them, picks the versions, and writes the requests; it logs in anew when a
 // session has come to its end (KIP-368). But it decodes a fetch answer as a
 // whole and in its own way, so the answer is kept from it: see fetchConn.
-//
-// TLS is spoken here and not by sarama, since answers have to be seen as they
-// are.
 type fetchDialer struct {
-	contextDialer
-	tls  *tls.Config // nil: plaintext
-	conn *fetchConn  // made last
+	clearDialer
+	conn *fetchConn // made last
 }
 
 func (d *fetchDialer) Dial(network, addr string) (net.Conn, error) {
-	conn, err := d.contextDialer.Dial(network, addr)
+	conn, err := d.clearDialer.Dial(network, addr)
 	if err != nil {
 		return nil, err
-	}
-	if d.tls != nil {
-		if conn, err = d.handshake(conn, addr); err != nil {
-			return nil, err
-		}
 	}
 	d.conn = &fetchConn{Conn: conn}
 	return d.conn, nil
 }
 
-func (d *fetchDialer) handshake(conn net.Conn, addr string) (net.Conn, error) {
+// clearDialer makes connections on which requests and answers can be seen as
+// they are: TLS is spoken here and not by sarama.
+type clearDialer struct {
+	contextDialer
+	tls *tls.Config // nil: plaintext
+}
+
+// newClearDialer takes TLS over from cfg, which then has none.
+func newClearDialer(ctx context.Context, cfg *sarama.Config) clearDialer {
+	d := clearDialer{contextDialer: contextDialer{ctx: ctx, timeout: cfg.Net.DialTimeout}}
+	if cfg.Net.TLS.Enable {
+		d.tls = cfg.Net.TLS.Config
+		cfg.Net.TLS.Enable, cfg.Net.TLS.Config = false, nil
+	}
+	return d
+}
+
+func (d *clearDialer) Dial(network, addr string) (net.Conn, error) {
+	conn, err := d.contextDialer.Dial(network, addr)
+	if err != nil || d.tls == nil {
+		return conn, err
+	}
+	return d.handshake(conn, addr)
+}
+
+func (d *clearDialer) handshake(conn net.Conn, addr string) (net.Conn, error) {
 	cfg := d.tls.Clone()
 	if cfg.ServerName == "" {
 		cfg.ServerName, _, _ = net.SplitHostPort(addr) // it was dialled

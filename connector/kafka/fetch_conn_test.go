@@ -24,7 +24,7 @@ func TestSaramaIsKeptFromRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &fetchDialer{contextDialer: contextDialer{ctx: t.Context(), timeout: cfg.Net.DialTimeout}}
+	d := &fetchDialer{clearDialer: newClearDialer(t.Context(), cfg)}
 	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, d
 	b := sarama.NewBroker(o.Brokers[0])
 	if err := b.Open(cfg); err != nil {

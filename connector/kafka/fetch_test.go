@@ -253,6 +253,23 @@ func TestAbortedTransactionsAndMarkersAreSkipped(t *testing.T) {
 	if strings.Join(got, " ") != strings.Join(want, " ") {
 		t.Errorf("read %v\nwant %v", got, want)
 	}
+	// What is hidden is told, with the reason: a marker each, four records of each
+	// that was aborted.
+	hidden := map[connector.GapReason]int64{}
+	r := newTestFetcher(t, o, 8<<20).Add(at("t", 0), 0)
+	for next := int64(0); next < end; {
+		run, err := r.Next(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, g := range run.Gaps {
+			hidden[g.Why] += g.To - g.From
+		}
+		next = run.Next
+	}
+	if hidden[connector.GapControl] != 6 || hidden[connector.GapAborted] != 3*4 || hidden[connector.GapHole] != 0 {
+		t.Errorf("hidden: %v, want 6 markers and 12 aborted records", hidden)
+	}
 }
 
 func TestRecordsOfAnOpenTransactionAreWaitedFor(t *testing.T) {
@@ -664,6 +681,9 @@ func TestBatchesWithoutRecordsArePassed(t *testing.T) {
 	run, err := r.Next(t.Context())
 	if err != nil || len(run.Records) != 0 || run.Next != 15 {
 		t.Fatalf("%d records, next %d, %v", len(run.Records), run.Next, err)
+	}
+	if len(run.Gaps) != 1 || run.Gaps[0] != (connector.Gap{From: 5, To: 15, Why: connector.GapHole}) {
+		t.Errorf("gaps %+v", run.Gaps)
 	}
 	wantNumbers(t, readUntil(t, r, 20), 15, 5)
 }

@@ -120,7 +120,8 @@ func unpacked(from int64, raw []byte, free, limit int64, aborted ...abortedTrans
 
 // handedOut takes all of a block as a lane does, and checks what the watermark
 // relies on: offsets ascend, none is below what was asked for, and the offset
-// behind a run is behind its records. It panics otherwise, in a lane.
+// behind a run is behind its records. It panics otherwise, in a lane. Each offset
+// is that of a record or in a gap.
 func handedOut(t *testing.T, blk *block) []buffer.Record {
 	t.Helper()
 	var s scratch
@@ -131,11 +132,21 @@ func handedOut(t *testing.T, blk *block) []buffer.Record {
 		if runs > 1_000_000 {
 			t.Fatal("it never ends")
 		}
-		records, behind := blk.run(&s, origin)
+		run := blk.run(&s, origin)
+		records, behind, gaps := run.Records, run.Next, run.Gaps
+		explained := func(to int64) {
+			for next < to {
+				if len(gaps) == 0 || gaps[0].From != next || gaps[0].To <= next || gaps[0].To > to {
+					t.Fatalf("offset %d is neither a record nor in a gap: %+v", next, gaps)
+				}
+				next, gaps = gaps[0].To, gaps[1:]
+			}
+		}
 		for _, r := range records {
 			if r.Offset < next {
 				t.Fatalf("offset %d behind %d", r.Offset, next)
 			}
+			explained(r.Offset)
 			next = r.Offset + 1
 			if r.Time.UnixMilli() < 0 && !r.Time.IsZero() {
 				t.Fatalf("time %v", r.Time)
@@ -145,7 +156,10 @@ func handedOut(t *testing.T, blk *block) []buffer.Record {
 		if behind < next {
 			t.Fatalf("next is %d, behind %d", behind, next)
 		}
-		next = behind
+		explained(behind)
+		if len(gaps) > 0 {
+			t.Fatalf("gaps among the records: %+v", gaps)
+		}
 	}
 	return all
 }

@@ -31,14 +31,23 @@ type GroupConfig struct {
 	Topics  []string
 	Pattern *regexp.Regexp
 	Start   Start // where to begin without a committed offset
+	// Begin, if it is set, says so for each partition, instead of Start. ErrNotRead
+	// leaves a partition alone, any other error is tried again.
+	Begin func(origin *buffer.Origin) (offset int64, err error)
 	// FetchBytes bounds the memory of what is fetched and not yet taken by a lane,
 	// over all partitions. One batch that is larger than that may come on top.
 	FetchBytes int64
-	Lane       Lane
-	Log        *slog.Logger
+	// AskBytes is how much memory a partition is asked for at a time at most, 0: 4
+	// MiB. More helps where each answer takes long to come, as from a remote tier.
+	AskBytes int64
+	Lane     Lane
+	Log      *slog.Logger
 
 	every intervals
 }
+
+// ErrNotRead is Begin's error for a partition that is not to be read.
+var ErrNotRead = errors.New("the partition is not to be read")
 
 // intervals are how often things are done; zero: the default. Tests shorten them.
 type intervals struct {
@@ -143,6 +152,7 @@ func (g *Group) Run(ctx context.Context) error {
 	c := newCluster(ctx, g.cfg.Options)
 	defer c.Close()
 	f := newFetcher(ctx, c, g.cfg.FetchBytes, g.log, func(string) { signal(g.look) })
+	f.maxAsk = g.cfg.AskBytes
 	defer f.Close()
 	g.mu.Lock()
 	g.kill, g.cluster, g.fetcher = kill, c, f
@@ -349,6 +359,8 @@ func (h *handler) ConsumeClaim(session sarama.ConsumerGroupSession, sc sarama.Co
 			if err != nil && !errors.Is(err, context.Canceled) {
 				g.log.Warn("a partition is given back unfinished", "topic", c.topic, "partition", c.partition, "err", err)
 			}
+		case errors.Is(err, ErrNotRead):
+			<-ctx.Done()
 		case errors.Is(err, errRecreated), errors.Is(err, errReset):
 			g.log.Warn("a partition is read anew", "topic", c.topic, "partition", c.partition, "why", err)
 		default:

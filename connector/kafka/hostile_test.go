@@ -57,7 +57,7 @@ func TestMillionsOfHeadersCostNoGigabytes(t *testing.T) {
 		t.Fatalf("charged %d: %v", blk.charge, blk.err)
 	}
 	var s scratch
-	records, _ := blk.run(&s, at("t", 0))
+	records := blk.run(&s, at("t", 0)).Records
 	if len(records) != 1 || len(records[0].Headers) != headers {
 		t.Fatalf("%d records", len(records))
 	}
@@ -91,7 +91,7 @@ func TestARunIsBoundedByHeadersToo(t *testing.T) {
 	blk := unpacked(0, sealed(kmsg.RecordBatch{Magic: 2, NumRecords: records, LastOffsetDelta: records - 1, ProducerID: -1, Records: data}), 8<<20, 8<<20)
 	var s scratch
 	for !blk.taken() {
-		run, _ := blk.run(&s, at("t", 0))
+		run := blk.run(&s, at("t", 0)).Records
 		if n := len(run) * headers * headerCost; n > runBytes+headers*headerCost {
 			t.Fatalf("a run of %d records holds %d bytes of headers", len(run), n)
 		}

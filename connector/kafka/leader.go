@@ -148,11 +148,7 @@ func (l *leaderLoop) connect() error {
 		return err
 	}
 	cfg.Net.ReadTimeout = fetchTimeout
-	l.dialer = &fetchDialer{contextDialer: contextDialer{ctx: l.f.ctx, timeout: cfg.Net.DialTimeout}}
-	if cfg.Net.TLS.Enable {
-		l.dialer.tls = cfg.Net.TLS.Config
-		cfg.Net.TLS.Enable, cfg.Net.TLS.Config = false, nil
-	}
+	l.dialer = &fetchDialer{clearDialer: newClearDialer(l.f.ctx, cfg)}
 	cfg.Net.Proxy.Enable, cfg.Net.Proxy.Dialer = true, l.dialer
 	b := sarama.NewBroker(l.addr)
 	if err := b.Open(cfg); err != nil {
@@ -206,6 +202,7 @@ func (l *leaderLoop) settle(p plan, got answer, blocks []*block, err error) {
 	l.works()
 	if got.throttle > 0 {
 		f.throttled = now.Add(got.throttle)
+		f.waited += got.throttle
 	}
 	for i, a := range p.asks {
 		a.r.asked = 0
@@ -378,6 +375,7 @@ func (l *leaderLoop) tooLong(p plan, now time.Time, err error) {
 // is looked for.
 func (l *leaderLoop) broken(now time.Time, err error) {
 	l.fails++
+	l.f.failures++
 	l.retryAt = now.Add(pauseAfter(l.fails))
 	if l.trouble == nil {
 		l.since = now

@@ -150,19 +150,18 @@ type Committed struct {
 //
 // Errors: the right on the group is missing; its coordinator does not answer.
 func (l *Log) Committed(ctx context.Context, group string) (map[int32]Committed, error) {
-	committed := map[int32]Committed{}
+	var partitions []int32
 	for _, e := range l.Extents {
-		var offset int64
-		var metadata string
-		err := patiently(ctx, func() (err error) {
-			offset, metadata, err = l.cluster.committed(ctx, group, l.Topic, e.Partition)
-			return err
-		})
-		if err != nil {
-			return nil, fmt.Errorf("kafka: asking how far group %q has come in topic %q: %w", group, l.Topic, l.opts.Explain(err))
-		}
-		if offset >= 0 && !parseMark(metadata).stale(l.ID) {
-			committed[e.Partition] = Committed{Offset: offset, Note: noteOf(metadata)}
+		partitions = append(partitions, e.Partition)
+	}
+	at, err := l.ledger(group).Committed(ctx, map[string][]int32{l.Topic: partitions})
+	if err != nil {
+		return nil, err
+	}
+	committed := map[int32]Committed{}
+	for p, c := range at {
+		if !parseMark(c.Metadata).stale(l.ID) {
+			committed[p.Partition] = Committed{Offset: c.Offset, Note: noteOf(c.Metadata)}
 		}
 	}
 	return committed, nil
@@ -170,17 +169,22 @@ func (l *Log) Committed(ctx context.Context, group string) (map[int32]Committed,
 
 // Members is how many members a group has.
 func (l *Log) Members(ctx context.Context, group string) (int, error) {
-	g, err := l.opts.describeGroup(ctx, group)
-	if err != nil {
-		return 0, l.opts.Explain(err)
-	}
-	return len(g.Members), nil
+	n, _, err := l.ledger(group).Members(ctx)
+	return n, err
+}
+
+// ledger is that of a group, over the connections of l.
+func (l *Log) ledger(group string) *Ledger {
+	return &Ledger{Group: group, opts: l.opts, cluster: l.cluster, cancel: func() {}}
 }
 
 // Noted is what the Source of a Group's lane is as well: it can keep a note with
-// the offset it commits, of a few words without a space between them.
+// the offset it commits. A broker takes offset.metadata.max.bytes of mark and note,
+// 4096 if nothing else is said.
 type Noted interface {
 	connector.Source
+	// Mark is what stands before the note, with a space between them.
+	Mark() string
 	// Note is what was committed with Start, "" when there was none.
 	Note(ctx context.Context) (string, error)
 	// CommitNote is Commit with a note. Unlike Commit it may come again with the
@@ -189,6 +193,8 @@ type Noted interface {
 }
 
 var _ Noted = (*source)(nil)
+
+func (s *source) Mark() string { return s.mark().String() }
 
 func (s *source) Note(ctx context.Context) (string, error) {
 	offset, metadata, err := s.g.cluster.committed(ctx, s.g.cfg.Group, s.origin.Topic, s.origin.Partition)

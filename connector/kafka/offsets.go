@@ -95,3 +95,6 @@ func parseMark(metadata string) mark {
 func (m mark) stale(topicID string) bool {
 	return m.ours && m.topicID != "" && topicID != "" && m.topicID != topicID
 }
+
+// Mark is what the metadata of a commit for a topic begins with.
+func Mark(topicID string) string { return mark{topicID: topicID}.String() }

@@ -146,7 +146,7 @@ func (f *fetcher) choose(p *plan, readers []*partitionReader, spare int64) int64
 		a := ask{r: r, turn: r.turn, from: r.next, epoch: r.epoch}
 		switch {
 		case least <= room:
-			a.need = min(max(min(share, maxAsk), least, min(int64(minWire*ratio), f.limit/4)), room)
+			a.need = min(max(min(share, cmp.Or(f.maxAsk, maxAsk)), least, min(int64(minWire*ratio), f.limit/4)), room)
 		case least > share && f.giant == 0 && !f.giantAsked:
 			a.need, a.giant = least, true
 			f.giantAsked = true

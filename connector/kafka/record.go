@@ -151,7 +151,8 @@ func nextMessage(data []byte, at int) (m message, next int, ok bool) {
 	sum := uint32(d.int32())
 	ok = sum == crc32.ChecksumIEEE(d.b)
 	flags := uint16(d.int16())
-	m.magic, m.codec, m.appendTime = int8(flags>>8), int8(flags&7), flags&8 != 0
+	m.magic, m.codec = int8(flags>>8), int8(flags&7)
+	m.appendTime = m.magic == 1 && flags&8 != 0
 	m.at = -1
 	if m.magic == 1 {
 		m.at = d.int64()

@@ -96,7 +96,7 @@ func (s *source) outOfRange(ctx context.Context, out *OutOfRangeError) (connecto
 			"topic", topic, "partition", partition, "from", out.Offset, "to", first, "offsets", lost)
 		s.reader.GoTo(first)
 		s.claim.problem(nil)
-		return connector.Run{Next: first}, nil
+		return connector.Run{Next: first, Gaps: []connector.Gap{{From: out.Offset, To: first, Why: connector.GapRetention}}}, nil
 	case out.Offset > end:
 		// An unclean leader election, most probably. Records that were delivered are
 		// gone, and others will get their offsets: going on here would skip those.
@@ -163,6 +163,14 @@ func (g *Group) begin(ctx context.Context, c *claim, session sarama.ConsumerGrou
 		g: g, claim: c, session: session,
 		origin: &buffer.Origin{Cluster: g.cluster.clusterID(), Topic: topic, TopicID: now.id, Partition: partition},
 	}
+	start := func() (int64, error) { return g.cfg.Start.offset(ctx, g.cluster, topic, partition) }
+	if g.cfg.Begin != nil {
+		first, err := g.cfg.Begin(s.origin)
+		if err != nil {
+			return nil, err
+		}
+		start = func() (int64, error) { return first, nil }
+	}
 	m := parseMark(metadata)
 	switch {
 	case offset >= 0 && m.stale(now.id), offset < 0 && g.wasRemade(topic, now.id):
@@ -179,11 +187,10 @@ func (g *Group) begin(ctx context.Context, c *claim, session sarama.ConsumerGrou
 		s.committed.Store(offset)
 		return s, nil
 	default:
-		s.start, err = g.cfg.Start.offset(ctx, g.cluster, topic, partition)
-		if err != nil {
+		if s.start, err = start(); err != nil {
 			return nil, fmt.Errorf("asking for the %s offset: %w", g.cfg.Start, err)
 		}
-		g.log.Info("the group has no offset yet", "topic", topic, "partition", partition, "start", g.cfg.Start.String(), "offset", s.start)
+		g.log.Info("the group has no offset yet", "topic", topic, "partition", partition, "start", s.start)
 	}
 	// Before anything is read: a crash before the first commit must not move
 	// "latest" past records that came meanwhile. Commit tells no errors, so the

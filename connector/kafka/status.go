@@ -36,8 +36,12 @@ type Status struct {
 	// Lost counts offsets that retention removed before delivery, by partition,
 	// since Run.
 	Lost []LostRecords
-	// Throttled: a broker makes us wait, by quota, until then.
+	// Throttled: a broker makes us wait, by quota, until then. Waited is how long
+	// all of them have since Run.
 	Throttled time.Time
+	Waited    time.Duration
+	// Failures counts requests to read that failed as a whole, since Run.
+	Failures int64
 	// FetchHeld is the memory of what is fetched and not yet taken, FetchPeak the
 	// most it ever was, both in bytes.
 	FetchHeld, FetchPeak int64
@@ -118,16 +122,17 @@ func (g *Group) Status() Status {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition))
 	})
 	if f := g.fetcher; f != nil {
-		faults, throttled, held, peak := f.status()
-		s.Faults = append(s.Faults, faults...)
-		s.Throttled, s.FetchHeld, s.FetchPeak = throttled, held, peak
+		s.Faults = append(s.Faults, f.faults()...)
+		f.mu.Lock()
+		s.Throttled, s.Waited, s.Failures, s.FetchHeld, s.FetchPeak = f.throttled, f.waited, f.failures, f.held, f.peak
+		f.mu.Unlock()
 	}
 	slices.SortFunc(s.Faults, func(a, b Fault) int { return cmp.Compare(a.What, b.What) })
 	return s
 }
 
-// status is the fetcher's part of Status.
-func (f *fetcher) status() (faults []Fault, throttled time.Time, held, peak int64) {
+// faults are what goes wrong with brokers that are read from.
+func (f *fetcher) faults() (faults []Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for _, l := range f.leaders {
@@ -135,7 +140,7 @@ func (f *fetcher) status() (faults []Fault, throttled time.Time, held, peak int6
 			faults = append(faults, Fault{What: "fetching from broker " + l.addr, Err: l.trouble, Since: l.since})
 		}
 	}
-	return faults, f.throttled, f.held, f.peak
+	return faults
 }
 
 // What can go wrong beside single partitions and brokers.

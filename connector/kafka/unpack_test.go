@@ -72,7 +72,7 @@ func saramasRecords(t *testing.T, raw []byte) []buffer.Record {
 			for _, r := range b.Records {
 				rec := buffer.Record{Offset: b.FirstOffset + r.OffsetDelta, Time: when(b.FirstTimestamp.Add(r.TimestampDelta)), Key: r.Key, Value: r.Value}
 				if b.LogAppendTime {
-					rec.Time = when(b.MaxTimestamp)
+					rec.Time, rec.Appended = when(b.MaxTimestamp), true
 				}
 				for _, h := range r.Headers {
 					rec.Headers = append(rec.Headers, buffer.Header{Key: string(h.Key), Value: h.Value})
@@ -87,6 +87,7 @@ func saramasRecords(t *testing.T, raw []byte) []buffer.Record {
 			inner := outer.Messages()
 			for _, m := range inner {
 				rec := buffer.Record{Offset: m.Offset, Time: when(m.Msg.Timestamp), Key: m.Msg.Key, Value: m.Msg.Value}
+				rec.Appended = m.Msg.Version >= 1 && (m.Msg.LogAppendTime || outer.Msg.LogAppendTime)
 				if m.Msg.Version >= 1 {
 					rec.Offset += outer.Offset - inner[len(inner)-1].Offset
 				}
@@ -105,7 +106,7 @@ func wantSame(t *testing.T, got, want []buffer.Record) {
 	same := func(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
 	for i, w := range want {
 		g := got[i]
-		if g.Offset != w.Offset || !g.Time.Equal(w.Time) || !same(g.Key, w.Key) || !same(g.Value, w.Value) || len(g.Headers) != len(w.Headers) {
+		if g.Offset != w.Offset || !g.Time.Equal(w.Time) || g.Appended != w.Appended || !same(g.Key, w.Key) || !same(g.Value, w.Value) || len(g.Headers) != len(w.Headers) {
 			t.Fatalf("record %d is at %d, %v, %.40q = %.40q with %d headers\nwant   %d, %v, %.40q = %.40q with %d",
 				i, g.Offset, g.Time, g.Key, g.Value, len(g.Headers), w.Offset, w.Time, w.Key, w.Value, len(w.Headers))
 		}
@@ -264,7 +265,21 @@ func TestTheTimeOfAWrapperIsThatOfItsMessages(t *testing.T) {
 	inner := append(oldMessage(1, 0, 0, 1, nil, []byte("a")), oldMessage(1, 0, 1, 2, nil, []byte("b"))...)
 	raw := oldMessage(1, codecGzip|8, 11, 1700000000000, nil, compressed(t, codecGzip, inner))
 	at := time.UnixMilli(1700000000000)
-	wantSame(t, handedOut(t, unpacked(0, raw, testMax, testMax)), []buffer.Record{{Offset: 10, Time: at, Value: []byte("a")}, {Offset: 11, Time: at, Value: []byte("b")}})
+	wantSame(t, handedOut(t, unpacked(0, raw, testMax, testMax)), []buffer.Record{
+		{Offset: 10, Time: at, Appended: true, Value: []byte("a")}, {Offset: 11, Time: at, Appended: true, Value: []byte("b")}})
+}
+
+// The same of a batch, whose records all get the time of its last.
+func TestTheBrokersTimeIsKnownFromTheProducers(t *testing.T) {
+	for _, flags := range []int16{0, flagsAppendTime} {
+		raw := sealed(kmsg.RecordBatch{Magic: 2, Attributes: flags, NumRecords: 1, ProducerID: -1, FirstTimestamp: 5, MaxTimestamp: 9, Records: plainRecord(0, 0, "v")})
+		want := buffer.Record{Value: []byte("v"), Time: time.UnixMilli(5)}
+		if flags != 0 {
+			want.Time, want.Appended = time.UnixMilli(9), true
+		}
+		wantSame(t, handedOut(t, unpacked(0, raw, testMax, testMax)), []buffer.Record{want})
+		wantSame(t, saramasRecords(t, raw), []buffer.Record{want})
+	}
 }
 
 // An answer of each version that brokers speak is read.

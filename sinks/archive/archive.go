@@ -10,7 +10,8 @@
 // Of its members:
 //
 //   - The first five are always there, in this order. timestamp is in milliseconds
-//     since 1970, as Kafka holds it, and missing when the record has none.
+//     since 1970, as Kafka holds it, and missing when the record has none. Behind it
+//     stands "timestamp_type":"LogAppendTime" where the broker set it, not the producer.
 //   - event is the value, byte for byte, when it is a JSON object on one line
 //     without white space around it. Any other value is text in value, or, where it
 //     is not valid UTF-8, in base64 in value_base64. A line with none of the three is
@@ -174,6 +175,17 @@ func New(cfg Config) (*Sink, error) {
 func (s *Sink) Grade() (sinks.Grade, string) {
 	return sinks.GradeA, "durable, and a record that is sent twice is stored once in this folder; " +
 		"another weir with a folder of its own can store it too, after a rebalance"
+}
+
+// Lock opens and locks the folder, as the first Deliver would.
+//
+// Errors: another process has it; of the disk.
+func (s *Sink) Lock() error {
+	_, err := s.mount()
+	if err != nil {
+		err = s.requestError(err)
+	}
+	return err
 }
 
 // Deliver stores the records of b that are not stored yet and returns when all are

@@ -91,7 +91,7 @@ func files(t *testing.T, dir string) []string {
 	t.Helper()
 	var names []string
 	err := filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() && d.Name() != lockFile {
+		if err == nil && !d.IsDir() && d.Name() != LockFile {
 			name, err = filepath.Rel(dir, name)
 			names = append(names, name)
 		}
@@ -123,7 +123,7 @@ func TestRecordsComeBackAsTheyWere(t *testing.T) {
 				for k := range int64(10) {
 					r := record(i*10 + k)
 					r.Origin.Cluster, r.Origin.Topic, r.Time = "c\u00e9\"", `t."1",\`, times[random.IntN(len(times))]
-					r.Key, r.Value, r.Shape = text(), text(), 0
+					r.Key, r.Value, r.Shape, r.Appended = text(), text(), 0, random.IntN(2) == 0
 					if k%2 == 0 {
 						r.Value, r.Shape = []byte(objects[random.IntN(len(objects))]), buffer.ShapeObject
 					}

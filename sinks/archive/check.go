@@ -59,7 +59,7 @@ func checkFolder(wanted, dir string, missing bool, info fs.FileInfo, err error) 
 
 func checkLock(dir string) sinks.Finding {
 	f := sinks.Finding{What: "lock", State: sinks.Good, Detail: "nobody else writes to the folder"}
-	lock, err := os.Open(filepath.Join(dir, lockFile))
+	lock, err := os.Open(filepath.Join(dir, LockFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return f
 	}

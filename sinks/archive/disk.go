@@ -42,8 +42,8 @@ type handle interface {
 	Sync() error
 }
 
-// lockFile is the file in the archive's folder whose lock says whose it is.
-const lockFile = ".weir.lock"
+// LockFile is the file in the archive's folder whose lock says whose it is.
+const LockFile = ".weir.lock"
 
 // errLocked: another process, or another connector of this one, has the folder.
 var errLocked = errors.New("in use by another connector or process; each needs a folder of its own")
@@ -69,7 +69,7 @@ func openFolder(dir string) (*folder, error) {
 	if err != nil {
 		return nil, err
 	}
-	lock, err := root.OpenFile(lockFile, os.O_RDWR|os.O_CREATE, 0o600)
+	lock, err := root.OpenFile(LockFile, os.O_RDWR|os.O_CREATE, 0o600)
 	if err == nil {
 		// The lock goes with the open file, so it ends with the process however that
 		// ends: no stale lock can be left.

@@ -72,6 +72,9 @@ func (w *lineWriter) record(start []byte, r *buffer.Record) {
 		w.buf = append(w.buf, `,"timestamp":`...)
 		w.buf = strconv.AppendInt(w.buf, r.Time.UnixMilli(), 10)
 	}
+	if r.Appended {
+		w.buf = append(w.buf, `,"timestamp_type":"`+ndjson.LogAppendTime+`"`...)
+	}
 	if r.Key != nil {
 		w.buf = append(w.buf, ',')
 		w.bytes("key", r.Key)

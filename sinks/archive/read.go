@@ -150,3 +150,30 @@ func readRecords(f io.ReaderAt, size int64, c codec, name string, yield func(*bu
 	}
 	return err == nil
 }
+
+// Folder is where below an archive the records of o are, if path, the template of
+// its folders, depends on nothing but the topic and the partition.
+//
+// Errors: path does, or is none.
+func Folder(path string, o *buffer.Origin) (string, error) {
+	l, err := parseLayout(path)
+	if err != nil {
+		return "", fmt.Errorf("archive: %w", err)
+	}
+	dir, err := l.append(nil, &buffer.Record{Origin: o})
+	if err != nil {
+		return "", fmt.Errorf("archive: path %q: %w", path, err)
+	}
+	return string(dir), nil
+}
+
+// Ours reports whether a file of that name, without its folder, can be a finished
+// file of o's records, or what was cut off one.
+func Ours(o *buffer.Origin, name string) bool {
+	rest, ok := strings.CutPrefix(name, filePrefix(o))
+	if !ok || strings.HasSuffix(name, tornSuffix) {
+		return ok
+	}
+	n, err := parseFileName(rest)
+	return err == nil && !n.open
+}

@@ -53,7 +53,7 @@ func TestRecordsComeBackAsTheyWere(t *testing.T) {
 		for range 10 {
 			r := &buffer.Record{
 				Origin: &buffer.Origin{Cluster: "c\u00e9", Topic: "t.1", Partition: int32(random.Uint32())},
-				Offset: int64(random.Uint64()), Time: times[random.IntN(len(times))], Key: text(), Value: text(),
+				Offset: int64(random.Uint64()), Time: times[random.IntN(len(times))], Appended: random.IntN(2) == 0, Key: text(), Value: text(),
 			}
 			for range random.IntN(4) {
 				r.Headers = append(r.Headers, buffer.Header{Key: string(text()), Value: text()})

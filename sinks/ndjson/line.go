@@ -17,18 +17,25 @@ import (
 // Line has the members of a line. What is not valid UTF-8 is in the member with
 // _base64 in its name.
 type Line struct {
-	Topic     string   `json:"topic"`
-	TopicID   string   `json:"topic_id"`
-	Cluster   string   `json:"cluster"`
-	Partition *int32   `json:"partition"`
-	Offset    *int64   `json:"offset"`
-	Timestamp *int64   `json:"timestamp,omitempty"` // ms since 1970
-	Key       *string  `json:"key,omitempty"`
-	KeyB64    []byte   `json:"key_base64,omitempty"`
-	Value     *string  `json:"value,omitempty"`
-	ValueB64  []byte   `json:"value_base64,omitempty"`
-	Headers   []Header `json:"headers,omitempty"`
+	Topic     string `json:"topic"`
+	TopicID   string `json:"topic_id"`
+	Cluster   string `json:"cluster"`
+	Partition *int32 `json:"partition"`
+	Offset    *int64 `json:"offset"`
+	Timestamp *int64 `json:"timestamp,omitempty"` // ms since 1970
+	// TimestampType is LogAppendTime for a record whose time the broker set, and
+	// missing for others.
+	TimestampType string   `json:"timestamp_type,omitempty"`
+	Key           *string  `json:"key,omitempty"`
+	KeyB64        []byte   `json:"key_base64,omitempty"`
+	Value         *string  `json:"value,omitempty"`
+	ValueB64      []byte   `json:"value_base64,omitempty"`
+	Headers       []Header `json:"headers,omitempty"`
 }
+
+// LogAppendTime is the type of a timestamp that the broker set, in Kafka's words
+// (message.timestamp.type).
+const LogAppendTime = "LogAppendTime"
 
 // Header is one header of a record.
 type Header struct {
@@ -44,6 +51,9 @@ func New(r *buffer.Record) Line {
 	if !r.Time.IsZero() {
 		ms := r.Time.UnixMilli()
 		l.Timestamp = &ms
+	}
+	if r.Appended {
+		l.TimestampType = LogAppendTime
 	}
 	l.Key, l.KeyB64 = split(r.Key)
 	l.Value, l.ValueB64 = split(r.Value)
@@ -90,6 +100,13 @@ func (l *Line) Record() (*buffer.Record, error) {
 	}
 	if l.Timestamp != nil {
 		r.Time = time.UnixMilli(*l.Timestamp)
+	}
+	switch l.TimestampType {
+	case "":
+	case LogAppendTime:
+		r.Appended = true
+	default:
+		return nil, fmt.Errorf("timestamp_type is not %s", LogAppendTime)
 	}
 	var err error
 	if r.Key, err = join(l.Key, l.KeyB64); err != nil {

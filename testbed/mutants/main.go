@@ -83,14 +83,14 @@ func try(m mutant) (killer string, err error) {
 	if err := os.WriteFile(overlayFile, overlay, 0o600); err != nil {
 		return "", err
 	}
-	build := exec.Command("go", "build", "-overlay", overlayFile, "./buffer", "./connector")
+	build := exec.Command("go", "build", "-overlay", overlayFile, "./buffer", "./connector", "./connector/evidence", "./connector/replay")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("the mutant does not compile: %s", out)
 	}
 	// A mutant that hangs is killed by the limit, which is as good as a failure.
 	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
 	defer cancel()
-	test := exec.CommandContext(ctx, "go", "test", "-short", "-count=1", "-failfast", "-timeout", "60s", "-overlay", overlayFile, "./buffer", "./connector")
+	test := exec.CommandContext(ctx, "go", "test", "-short", "-count=1", "-failfast", "-timeout", "60s", "-overlay", overlayFile, "./buffer", "./connector", "./connector/evidence", "./connector/replay")
 	out, err := test.CombinedOutput()
 	if err == nil {
 		return "", nil

@@ -38,7 +38,7 @@ func (s *Set) Kafka(ctx context.Context) (*Kafka, error) {
 	s.atClose(func() error {
 		return errors.Join(s.script(context.Background(), "kafka/kafka-down", nil, "--kill", dir), os.RemoveAll(dir))
 	})
-	env := []string{"KAFKA_PORT=" + strconv.Itoa(port), "KAFKA_TLS=1", "KAFKA_LOG_LEVEL=WARN"}
+	env := []string{"KAFKA_PORT=" + strconv.Itoa(port), "KAFKA_TLS=1", "KAFKA_TIERED=1", "KAFKA_LOG_LEVEL=WARN"}
 	if err := s.script(ctx, "kafka/kafka-up", env, dir); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,584 @@
+package main
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"iter"
+	"os"
+	"os/signal"
+	"path"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+	"time"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+
+	"weir/buffer"
+	"weir/connector/evidence"
+	"weir/sinks/bag"
+)
+
+func verifyCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "verify",
+		Short: "Check a sealed case: its signatures, its files, and every record of its bag",
+		Long: "Checks what was sealed, without any server but with --kafka:\n\n" +
+			"  --bag DIR        everything in a bag, down to the last record\n" +
+			"  --manifest PATH  a signed manifest, or the folder with the files of a case; no records\n" +
+			"  --proof FILE     the proof that one record is in a case, with --manifest or with the checkpoint in it\n" +
+			"  --manifest PATH --kafka  reads the records of the case from Kafka again, and tells what is not\n" +
+			"                   retained any more from what is not as it was\n" +
+			"  --bag DIR --record TOPIC/PARTITION/OFFSET  makes such a proof and prints it\n\n" +
+			"Give --key, with a public key that you have from its owner. Without it a bag is checked with the key\n" +
+			"that lies in it: that shows that nothing was changed since it was signed, but not by whom.\n" +
+			"The exit code is 0 only when everything holds.",
+	}
+	var v verification
+	flags := cmd.Flags()
+	flags.StringVar(&v.bag, "bag", "", "the `folder` of a bag")
+	flags.StringVar(&v.manifest, "manifest", "", "the `path` of a signed manifest, or of the folder with a case's files")
+	flags.StringVar(&v.proof, "proof", "", "the `file` of a proof")
+	flags.StringVar(&v.key, "key", "", "the `file` with the examiner's public key")
+	flags.StringVar(&v.record, "record", "", "the record to make a proof of, as `TOPIC/PARTITION/OFFSET`")
+	flags.StringVar(&v.custody, "custody", "", "the custody log, a `file`, that is told of this")
+	flags.BoolVar(&v.kafka, "kafka", false, "read the records from Kafka again; with --manifest")
+	config := configFlag(cmd)
+	flags.BoolVar(&v.json, "json", false, "print JSON")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		ctx, stop := signal.NotifyContext(cmd.Context(), os.Interrupt, syscall.SIGTERM)
+		defer stop()
+		v.config, v.errs = *config, cmd.ErrOrStderr()
+		err := v.run(ctx, cmd.OutOrStdout())
+		if err != nil && ctx.Err() != nil && cmd.Context().Err() == nil {
+			return errInterrupted
+		}
+		return err
+	}
+	return cmd
+}
+
+// verification is what is to be checked, and what was found.
+type verification struct {
+	bag, manifest, proof, key, record, custody string
+	json, kafka                                bool
+	config                                     string // for --kafka
+	errs                                       io.Writer
+}
+
+// verdict is what was found; its JSON form is documented.
+type verdict struct {
+	What   string `json:"what"` // bag, case, manifest or proof
+	Path   string `json:"path"`
+	Case   string `json:"case"`
+	Holds  bool   `json:"holds"`
+	KeyID  string `json:"key_id"`
+	KeyOf  string `json:"key_from"` // --key, or the bag
+	Files  int    `json:"files"`
+	Sealed string `json:"sealed"`
+	// Complete: no gap may hide records that were there once.
+	Complete   bool               `json:"complete"`
+	Partitions []partitionVerdict `json:"partitions"`
+	Faults     []evidence.Fault   `json:"faults"`
+
+	manifest *evidence.Manifest
+	files    map[string][]byte // of the case, as far as they are there
+	held     *buffer.Record    // of a proof
+}
+
+// partitionVerdict is about one partition.
+type partitionVerdict struct {
+	Topic     string        `json:"topic"`
+	Partition int32         `json:"partition"`
+	Start     int64         `json:"start"`
+	End       int64         `json:"end"`
+	Records   uint64        `json:"records"`
+	Root      evidence.Hash `json:"root"`
+	// RecordsRead: every record was read again, and the root computed from them.
+	RecordsRead bool `json:"records_read"`
+	// GapsRecomputed: so was that of the gaps. Else only its signature was checked.
+	GapsRecomputed bool                 `json:"gaps_recomputed"`
+	Missing        evidence.ClassCounts `json:"missing"`
+	// Rescued is how many records of the missing offsets are in the bag all the same.
+	Rescued uint64 `json:"rescued"`
+	Holds   bool   `json:"holds"`
+}
+
+// Where a key is from.
+const (
+	keyGiven = "--key"
+	keyInBag = "the case itself"
+)
+
+// errDoesNotHold ends a verification that found something.
+var errDoesNotHold = errors.New("it does not hold")
+
+func (v *verification) run(ctx context.Context, out io.Writer) error {
+	if err := v.check(); err != nil {
+		return usageError{err}
+	}
+	key, err := v.publicKey()
+	if err != nil {
+		return err
+	}
+	if v.record != "" {
+		return v.prove(ctx, key, out)
+	}
+	var found *verdict
+	switch {
+	case v.bag != "":
+		found, err = verifyBag(ctx, v.bag, key, nil)
+	case v.kafka:
+		found, err = verifyKafka(ctx, v.config, v.manifest, key, v.errs)
+	case v.proof != "":
+		found, err = verifyProof(v.proof, v.manifest, key)
+	default:
+		found, err = verifyManifest(v.manifest, key)
+	}
+	if err != nil {
+		return err
+	}
+	found.Holds = len(found.Faults) == 0
+	if err := v.note(evidence.ActionVerify, found.Case, map[string]any{"what": found.What, "path": found.Path, "holds": found.Holds, "faults": len(found.Faults), "key_id": found.KeyID}); err != nil {
+		return err
+	}
+	if v.json {
+		e := json.NewEncoder(out)
+		e.SetIndent("", "  ")
+		err = e.Encode(found)
+	} else {
+		err = found.print(out)
+	}
+	if err == nil && !found.Holds {
+		err = fmt.Errorf("%s %s: %w: %d faults", found.What, found.Path, errDoesNotHold, len(found.Faults))
+	}
+	return err
+}
+
+// check says what is wrong with the flags.
+func (v *verification) check() error {
+	switch {
+	case v.bag == "" && v.manifest == "" && v.proof == "":
+		return errors.New("one of --bag, --manifest and --proof is needed")
+	case v.bag != "" && (v.manifest != "" || v.proof != ""):
+		return errors.New("--bag goes with neither --manifest nor --proof")
+	case v.record != "" && v.bag == "":
+		return errors.New("--record needs --bag: the proof is made from all records of the partition")
+	case v.bag == "" && v.key == "":
+		return errors.New("--key is needed: the file with the examiner's public key")
+	case v.kafka && (v.manifest == "" || v.proof != ""):
+		return errors.New("--kafka needs --manifest, and goes without --proof")
+	case v.record != "" && v.json:
+		return errors.New("--json: a proof is JSON")
+	}
+	return nil
+}
+
+// publicKey is that of --key, nil without it.
+func (v *verification) publicKey() (ed25519.PublicKey, error) {
+	if v.key == "" {
+		return nil, nil
+	}
+	return evidence.LoadPublicKey(v.key)
+}
+
+// note tells the custody log, if there is one.
+func (v *verification) note(action evidence.Action, caseID string, details map[string]any) error {
+	if v.custody == "" {
+		return nil
+	}
+	return openCustody(v.custody, caseID).Add(action, details)
+}
+
+// openedBag is a bag whose signed manifest was checked.
+type openedBag struct {
+	*bag.Bag
+	manifest *evidence.Manifest // nil: it cannot be believed
+	key      ed25519.PublicKey
+	keyOf    string
+	faults   []evidence.Fault
+	files    map[string][]byte
+}
+
+// openBag opens a bag and checks the files of its case. Without a key that in the
+// bag is taken.
+//
+// Errors: it is no bag; of the disk.
+func openBag(dir string, key ed25519.PublicKey) (*openedBag, error) {
+	b, err := bag.OpenBag(dir)
+	if err != nil {
+		return nil, err
+	}
+	o := &openedBag{Bag: b, key: key, keyOf: keyGiven, files: map[string][]byte{}}
+	names, err := b.Tags()
+	if err != nil {
+		b.Close()
+		return nil, err
+	}
+	for _, name := range names {
+		content, err := b.Tag(name)
+		if err != nil {
+			o.fault(bag.TagFolder+"/"+name, err.Error())
+			continue
+		}
+		o.files[name] = content
+	}
+	if o.key == nil {
+		o.keyOf = keyInBag
+		if o.key, err = evidence.ParsePublicKey(o.files[evidence.FilePublicKey]); err != nil {
+			o.fault(bag.TagFolder+"/"+evidence.FilePublicKey, err.Error())
+			return o, nil
+		}
+	}
+	m, faults := evidence.CheckFiles(o.key, o.files)
+	o.manifest = m
+	for _, f := range faults {
+		o.fault(bag.TagFolder+"/"+f.Place, f.Problem)
+	}
+	return o, nil
+}
+
+func (o *openedBag) fault(place, problem string) {
+	o.faults = append(o.faults, evidence.Fault{Place: place, Problem: problem})
+}
+
+// stream reads the records of a partition from the bag.
+func (o *openedBag) stream(ctx context.Context, of *buffer.Origin) evidence.Stream {
+	return stopped(ctx, func() iter.Seq2[*buffer.Record, error] { return o.Records(of) })
+}
+
+// stopped is a stream that ends with an error when ctx is done.
+func stopped(ctx context.Context, stream evidence.Stream) evidence.Stream {
+	return func() iter.Seq2[*buffer.Record, error] {
+		return func(yield func(*buffer.Record, error) bool) {
+			for r, err := range stream() {
+				if ctx.Err() != nil {
+					yield(nil, ctx.Err())
+					return
+				}
+				if !yield(r, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// verifyBag checks everything that is in a bag. seen, if there is one, is told of
+// every record.
+func verifyBag(ctx context.Context, dir string, key ed25519.PublicKey, seen func(*evidence.Manifest, *buffer.Record)) (*verdict, error) {
+	b, err := openBag(dir, key)
+	if err != nil {
+		return nil, err
+	}
+	defer b.Close()
+	problems, err := b.Check(ctx)
+	if err != nil {
+		return nil, err
+	}
+	d := newVerdict("bag", dir, b.manifest, b.key, b.keyOf)
+	d.Files, d.files = b.Files(), b.files
+	d.Faults = faultsOf(problems)
+	d.Faults = append(d.Faults, b.faults...)
+	if b.manifest == nil {
+		return d, nil // of the rest nobody knows what it should be
+	}
+	var origins []*buffer.Origin
+	for i := range b.manifest.Topics {
+		t := &b.manifest.Topics[i]
+		for _, p := range t.Partitions {
+			origins = append(origins, b.manifest.Origin(t, p.Partition))
+		}
+	}
+	d.Faults = append(d.Faults, faultsOf(b.CheckInfo(bagFields(b.manifest)))...)
+	d.Faults = append(d.Faults, faultsOf(b.CheckPlaces(origins))...)
+	d.records(func(of *buffer.Origin) evidence.Stream { return b.stream(ctx, of) }, seen)
+	return d, ctx.Err()
+}
+
+// records reads all records of the case again, from wherever streams reads them,
+// and checks each partition.
+func (d *verdict) records(streams func(of *buffer.Origin) evidence.Stream, seen func(*evidence.Manifest, *buffer.Record)) {
+	look := func(r *buffer.Record) {
+		if seen != nil {
+			seen(d.manifest, r)
+		}
+	}
+	for i := range d.Partitions {
+		p := &d.Partitions[i]
+		t, seal := d.manifest.Find(p.Topic, p.Partition)
+		faults := d.manifest.Check(p.Topic, p.Partition, streams(d.manifest.Origin(t, p.Partition)), look)
+		_, listed := d.files[evidence.GapFile(p.Topic, p.Partition)] // and checked, if it is there
+		p.RecordsRead, p.GapsRecomputed, p.Holds = true, listed || seal.GapsListed(), len(faults) == 0
+		d.Faults = append(d.Faults, faults...)
+	}
+}
+
+func newVerdict(what, path string, m *evidence.Manifest, key ed25519.PublicKey, keyOf string) *verdict {
+	d := &verdict{What: what, Path: path, KeyOf: keyOf, manifest: m, Partitions: []partitionVerdict{}, Faults: []evidence.Fault{}}
+	if key != nil {
+		d.KeyID = evidence.KeyID(key)
+	}
+	if m == nil {
+		return d
+	}
+	d.Case, d.Sealed, d.Complete = m.Case, m.Sealed.Format(time.RFC3339), m.Complete()
+	for _, t := range m.Topics {
+		for _, p := range t.Partitions {
+			var rescued uint64
+			if p.Rescued != nil {
+				rescued = p.Rescued.Size
+			}
+			d.Partitions = append(d.Partitions, partitionVerdict{Rescued: rescued,
+				Topic: t.Name, Partition: p.Partition, Start: p.Start, End: p.End,
+				Records: p.Records.Size, Root: p.Records.Root, Missing: p.Gaps.Offsets, Holds: true})
+		}
+	}
+	return d
+}
+
+func faultsOf(problems []bag.Problem) []evidence.Fault {
+	faults := []evidence.Fault{}
+	for _, p := range problems {
+		faults = append(faults, evidence.Fault{Place: p.File, Problem: p.What})
+	}
+	return faults
+}
+
+// verifyManifest checks a signed manifest, or all files of a case.
+func verifyManifest(name string, key ed25519.PublicKey) (*verdict, error) {
+	info, err := os.Stat(name)
+	if err != nil {
+		return nil, err
+	}
+	if info.IsDir() {
+		files, err := readCase(name)
+		if err != nil {
+			return nil, err
+		}
+		m, faults := evidence.CheckFiles(key, files)
+		d := newVerdict("case", name, m, key, keyGiven)
+		d.Files, d.files, d.Faults = len(files), files, append(d.Faults, faults...)
+		return d, nil
+	}
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	m, err := evidence.OpenManifest(key, text)
+	d := newVerdict("manifest", name, m, key, keyGiven)
+	d.Files = 1
+	if err != nil {
+		d.Faults = append(d.Faults, evidence.Fault{Place: name, Problem: err.Error()})
+		return d, nil
+	}
+	payload, err := evidence.EncodeJSON(m) // its one form, and so what was signed
+	d.files = map[string][]byte{evidence.FileManifest: payload}
+	return d, err
+}
+
+// readCase reads the files of a case from a folder.
+func readCase(dir string) (map[string][]byte, error) {
+	files := map[string][]byte{}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	err = fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		if !e.Type().IsRegular() {
+			return fmt.Errorf("%q is not a regular file", path.Join(filepath.ToSlash(dir), name))
+		}
+		files[name], err = root.ReadFile(name)
+		return err
+	})
+	return files, err
+}
+
+// verifyProof checks the proof of one record, with a manifest if there is one.
+func verifyProof(name, manifest string, key ed25519.PublicKey) (*verdict, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	d := newVerdict("proof", name, nil, key, keyGiven)
+	d.Files = 1
+	fault := func(place string, err error) (*verdict, error) {
+		d.Faults = append(d.Faults, evidence.Fault{Place: place, Problem: err.Error()})
+		return d, nil
+	}
+	p, err := evidence.DecodeProof(text)
+	if err != nil {
+		return fault(name, err)
+	}
+	d.Case = p.Case
+	if manifest == "" || p.Checkpoint != "" {
+		if err := p.VerifyAlone(key); err != nil {
+			return fault(name, err)
+		}
+	}
+	if manifest != "" {
+		text, err := os.ReadFile(manifest)
+		if err != nil {
+			return nil, err
+		}
+		m, err := evidence.OpenManifest(key, text)
+		if err != nil {
+			return fault(manifest, err)
+		}
+		if err := p.VerifyIn(m); err != nil {
+			return fault(name, err)
+		}
+	}
+	if d.held, err = p.Held(); err != nil {
+		return fault(name, err)
+	}
+	return d, nil
+}
+
+// prove makes the proof of one record of a bag and prints it.
+func (v *verification) prove(ctx context.Context, key ed25519.PublicKey, out io.Writer) error {
+	topic, partition, offset, err := parseRecordName(v.record)
+	if err != nil {
+		return usageError{err}
+	}
+	b, err := openBag(v.bag, key)
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	if b.manifest == nil || len(b.faults) > 0 {
+		return fmt.Errorf("bag %s: %w: %s", v.bag, errDoesNotHold, b.faults[0])
+	}
+	t, seal := b.manifest.Find(topic, partition)
+	if seal == nil {
+		return fmt.Errorf("%w: the case has no topic %q with a partition %d", evidence.ErrNotInCase, topic, partition)
+	}
+	checkpoint := string(b.files[evidence.CheckpointFile(topic, partition)])
+	p, err := b.manifest.Prove(topic, partition, offset, b.stream(ctx, b.manifest.Origin(t, partition)), checkpoint)
+	if errors.Is(err, evidence.ErrNotInCase) {
+		err = fmt.Errorf("%s: %w (it may lie in a gap, outside of the time range, or be filtered out)", v.record, err)
+	}
+	if err != nil {
+		return err
+	}
+	text, err := evidence.EncodeJSON(p)
+	if err != nil {
+		return err
+	}
+	if err := v.note(evidence.ActionProof, b.manifest.Case, map[string]any{"topic": topic, "partition": partition, "offset": offset}); err != nil {
+		return err
+	}
+	_, err = out.Write(text)
+	return err
+}
+
+// parseRecordName reads TOPIC/PARTITION/OFFSET.
+func parseRecordName(s string) (topic string, partition int32, offset int64, err error) {
+	f := strings.Split(s, "/")
+	wrong := fmt.Errorf("%q is not TOPIC/PARTITION/OFFSET", s)
+	if len(f) != 3 || f[0] == "" {
+		return "", 0, 0, wrong
+	}
+	p, err := strconv.ParseInt(f[1], 10, 32)
+	if err != nil || p < 0 {
+		return "", 0, 0, wrong
+	}
+	if offset, err = strconv.ParseInt(f[2], 10, 64); err != nil || offset < 0 {
+		return "", 0, 0, wrong
+	}
+	return f[0], int32(p), offset, nil
+}
+
+// print is d for people.
+func (d *verdict) print(out io.Writer) error {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	row := func(name, format string, args ...any) {
+		fmt.Fprintf(w, "%s\t%s\n", name, cleanLine(fmt.Sprintf(format, args...)))
+	}
+	row(d.What, "%s", d.Path)
+	if d.Case != "" {
+		row("case", "%s", d.Case)
+	}
+	if m := d.manifest; m != nil {
+		row("sealed", "%s by %s", m.Sealed.Format(time.RFC3339), m.Examiner)
+	}
+	if d.KeyID != "" {
+		row("key", "%s", d.KeyID)
+		if d.KeyOf == keyInBag {
+			row("", "from the bag itself: this shows that nothing was changed since it was signed, not who signed it (--key)")
+		}
+	}
+	row("files", "%d", d.Files)
+	for _, p := range d.Partitions {
+		state := "holds"
+		switch {
+		case !p.Holds:
+			state = "DOES NOT HOLD"
+		case !p.RecordsRead:
+			state = "signed; its records were not read"
+		case !p.GapsRecomputed:
+			state += "; of its gaps the counts and the signature"
+		}
+		row(fmt.Sprintf("%s/%d", p.Topic, p.Partition), "offsets %d to %d, %d records, root %s: %s", p.Start, p.End-1, p.Records, p.Root, state)
+		if n := p.Missing[evidence.Retention]; n > 0 {
+			row("", "%d offsets were gone by retention before they were read", n)
+		}
+		if p.Rescued > 0 {
+			row("", "of these, %d are in the bag: they were stored before they were gone", p.Rescued)
+		}
+		if n := p.Missing[evidence.Unexplained]; n > 0 {
+			row("", "%d offsets hold nothing, and nobody knows why", n)
+		}
+	}
+	if r := d.held; r != nil {
+		row("record", "%s/%d/%d of cluster %s", r.Topic, r.Partition, r.Offset, r.Cluster)
+		if !r.Time.IsZero() {
+			row("time", "%s", r.Time.Format(time.RFC3339Nano))
+		}
+		row("record's key", "%s", shown(r.Key))
+		for _, h := range r.Headers {
+			row("header", "%s = %s", shown([]byte(h.Key)), shown(h.Value))
+		}
+		row("value", "%s", shown(r.Value))
+	}
+	for _, f := range d.Faults {
+		row("FAULT", "%s", f)
+	}
+	result := "everything holds"
+	switch {
+	case len(d.Faults) > 0:
+		result = fmt.Sprintf("IT DOES NOT HOLD: %d faults", len(d.Faults))
+	case d.manifest != nil && !d.Complete:
+		result += ", and what is missing is said above"
+	}
+	row("result", "%s", result)
+	return w.Flush()
+}
+
+// maxShown is how much of a key or a value is shown.
+const maxShown = 4 << 10
+
+// shown is what a record holds, for people.
+func shown(b []byte) string {
+	switch {
+	case b == nil:
+		return "null"
+	case len(b) > maxShown:
+		return shown(b[:maxShown]) + fmt.Sprintf("... (%d bytes)", len(b))
+	case utf8.Valid(b):
+		return string(b)
+	}
+	return fmt.Sprintf("%q", b)
+}
