@@ -47,7 +47,7 @@ func (h *holdings) stored() map[int]int {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	var end int64
-	for err := error(sarama.ErrOutOfBrokers); err != nil; { // a link may lose any answer
+	for err := sarama.ErrOutOfBrokers; err != nil; { // a link may lose any answer
 		if end, err = h.cluster.offsetAt(ctx, h.topic, 0, sarama.OffsetNewest, sarama.ReadUncommitted); ctx.Err() != nil {
 			h.t.Errorf("asking for the end of %s: %v", h.topic, err)
 			return nil
