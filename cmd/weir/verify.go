@@ -429,6 +429,9 @@ func verifyProof(name, manifest string, key ed25519.PublicKey) (*verdict, error)
 		}
 	}
 	if manifest != "" {
+		if info, err := os.Stat(manifest); err == nil && info.IsDir() { // of a case
+			manifest = filepath.Join(manifest, filepath.FromSlash(evidence.FileEnvelope))
+		}
 		text, err := os.ReadFile(manifest)
 		if err != nil {
 			return nil, err

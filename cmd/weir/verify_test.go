@@ -332,7 +332,7 @@ func TestProofOfOneRecord(t *testing.T) {
 		t.Fatal(err)
 	}
 	manifest := filepath.Join(c.dir, "case", evidence.FileEnvelope)
-	for _, args := range [][]string{{}, {"--manifest", manifest}} {
+	for _, args := range [][]string{{}, {"--manifest", manifest}, {"--manifest", filepath.Dir(manifest)}} {
 		out, errs, code := weir(t, append([]string{"verify", "--proof", path, "--key", public}, args...)...)
 		if code != exitDone || !strings.Contains(out, `"not <json> \xff"`) || !strings.Contains(out, "everything holds") {
 			t.Errorf("%q: %d %s%s", args, code, out, errs)
