@@ -30,8 +30,6 @@ func (c *checker) elasticsearch(path string, es *Elasticsearch) {
 	basic := auth.Username != "" || auth.Password.IsSet()
 	c.rules(path,
 		rule{"urls", len(es.URLs) == 0, "at least one is needed"},
-		rule{"flavor", es.Flavor == "opensearch", "opensearch is not built yet: only elasticsearch"},
-		rule{"flavor", es.Flavor != "elasticsearch" && es.Flavor != "opensearch", "must be elasticsearch"},
 		rule{"index", es.Index == "" && es.DataStream == "", "is needed, or data_stream"},
 		rule{"data_stream", es.Index != "" && es.DataStream != "", "and index cannot both be set"},
 		rule{"index", index != "", index},
@@ -48,6 +46,7 @@ func (c *checker) elasticsearch(path string, es *Elasticsearch) {
 		rule{"auth", remote && (basic || auth.APIKey.IsSet()),
 			"would go over the network unencrypted, since a URL says http: write https there"},
 	)
+	c.oneOf(path+".flavor", es.Flavor, "elasticsearch", "opensearch")
 	c.oneOf(path+".op", es.Op, "create", "index")
 	c.oneOf(path+".compression", es.Compression, "none", "gzip")
 }

@@ -2,12 +2,13 @@ package config
 
 import "time"
 
-// Elasticsearch is the elasticsearch sink.
+// Elasticsearch is the elasticsearch sink, which is OpenSearch's as well.
 type Elasticsearch struct {
 	// Nodes, at least one: http or https, without user and password. A node that
 	// does not answer is left alone for a while.
 	URLs []string `mapstructure:"urls" is:"needed"`
-	// elasticsearch. opensearch is reserved and not built yet.
+	// The server: elasticsearch (8 and 9) or opensearch (3). What another server
+	// answers is not taken.
 	Flavor string `mapstructure:"flavor"`
 	// Index to write to; this or data_stream. It may hold {topic}, {partition},
 	// {time:2006.01.02} (the record's timestamp in UTC, in Go's layout, so that a
@@ -22,7 +23,7 @@ type Elasticsearch struct {
 	Op string `mapstructure:"op"`
 	// The document's id. offset: made of cluster, topic, partition and offset, so
 	// that sending twice is harmless. key: the record's key. {field.path}: a field
-	// of the event. none: Elasticsearch makes one, and what is sent twice is there
+	// of the event. none: the server makes one, and what is sent twice is there
 	// twice.
 	ID string `mapstructure:"id"`
 	// Ingest pipeline to run. Empty: the index's own.
@@ -44,7 +45,8 @@ type Elasticsearch struct {
 
 // Auth is how we log in to an HTTP sink: an API key, or a user and a password.
 type Auth struct {
-	// API key in its encoded form.
+	// API key in its encoded form. OpenSearch has them from 3.7 on, where they are
+	// switched on.
 	APIKey Secret `mapstructure:"api_key"`
 	// User; together with password.
 	Username string `mapstructure:"username"`

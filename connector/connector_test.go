@@ -708,6 +708,36 @@ func TestRandomRefusalsCostLittleMoreThanTheRefusedWork(t *testing.T) {
 	}
 }
 
+// What is sent again after an answer that was lost may be there twice; what was
+// refused before it was stored may not.
+func TestRecordsThatMayBeThereTwiceAreCounted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1)
+		w.write(0, 100, 0)
+		refuse, lose := 2, 3
+		w.request = func(*buffer.Batch) error {
+			if refuse--; refuse >= 0 {
+				return &sinks.RequestError{Status: 503}
+			}
+			return nil
+		}
+		w.lost = func() error {
+			if lose--; lose >= 0 {
+				return errReset
+			}
+			return nil
+		}
+		opt := w.options()
+		c := New(opt)
+		w.run(t.Context(), c, true)
+		w.complete()
+		n := c.laneStats(0).Counts
+		if twice := int64(w.stored[key{0, 0}] - 1); n.InDoubt != 100*twice || twice != 3 || n.Retried != 500 {
+			t.Errorf("%d in doubt, %d sent again; each was stored %d times more than once", n.InDoubt, n.Retried, twice)
+		}
+	})
+}
+
 func TestFewRefusedRecordsDoNotShrinkTheWindow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1)

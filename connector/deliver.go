@@ -134,6 +134,9 @@ func (c *Connector) failed(b *batch, err error) {
 	}
 	b.attempts++
 	b.whole = true
+	if re.InDoubt() {
+		b.each(func(_ int, l *lane, _ *buffer.Record) { l.counts.InDoubt++ })
+	}
 	c.again(b)
 	c.health.failed(c, re)
 }
@@ -203,6 +206,9 @@ func (c *Connector) settle(b *batch, outcomes []sinks.Outcome) {
 		default:
 			if retry == nil {
 				retry = &batch{attempts: b.attempts + 1, stuck: b.stuck, blocked: b.blocked, pause: b.pause}
+			}
+			if o.Note == sinks.InDoubt {
+				l.counts.InDoubt++
 			}
 			if worst.Reason == "" || o.Note == sinks.Misconfigured {
 				worst = o

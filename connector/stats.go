@@ -17,6 +17,7 @@ type Counts struct {
 	Filtered                  int64 // dropped by a transform
 	DeadLettered              int64 // acknowledged by the dead-letter destination
 	Retried                   int64 // sent again (a record that is sent three times counts twice)
+	InDoubt                   int64 // of Retried: the destination may have stored them the time before
 }
 
 // Stats is a snapshot of a connector.

@@ -4,7 +4,10 @@ package sinks
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"net/http"
 	"time"
 
 	"weir/buffer"
@@ -61,6 +64,8 @@ const (
 	// Misconfigured: a Retry that will not get better by itself (401, 403, no
 	// such index): a setting is wrong, not the event.
 	Misconfigured
+	// InDoubt: a Retry of a record that the destination may hold.
+	InDoubt
 	// Overloaded: a Retry because the destination had no room (429).
 	Overloaded
 	// Crowded: an Ack, but the destination says that it is close to its limit
@@ -121,6 +126,38 @@ func (e *RequestError) Error() string {
 }
 
 func (e *RequestError) Unwrap() error { return e.Err }
+
+// InDoubt reports whether the destination may have stored what was sent all the
+// same: then sending it again can store it twice, where the destination does not
+// know it by its id. It is not in doubt when no connection came about, and when
+// the answer says that nothing was taken (429, 503, and what is wrong with the
+// request or its credentials).
+func (e *RequestError) InDoubt() bool {
+	var op *net.OpError
+	switch {
+	case errors.As(e.Err, &op) && op.Op == "dial", e.Misconfigured, e.Split:
+		return false
+	case e.Status == http.StatusRequestTimeout:
+		return true
+	case e.Status == http.StatusServiceUnavailable:
+		return false
+	}
+	return e.Status < 300 || e.Status >= 500
+}
+
+// Note is what the records of a request that failed with e are to be counted as,
+// where others of their batch have an outcome.
+func (e *RequestError) Note() Note {
+	switch {
+	case e.Misconfigured:
+		return Misconfigured
+	case e.Status == http.StatusTooManyRequests, e.Status == http.StatusServiceUnavailable:
+		return Overloaded
+	case e.InDoubt():
+		return InDoubt
+	}
+	return Plain
+}
 
 // Grade is what a sink can promise.
 type Grade string

@@ -63,6 +63,7 @@ func newElastic(c config.Connector, observe func(int, time.Duration)) (*elastic.
 	}
 	return elastic.New(elastic.Config{
 		URLs:           e.URLs,
+		Flavor:         e.Flavor,
 		Index:          e.Index,
 		DataStream:     e.DataStream,
 		Op:             e.Op,

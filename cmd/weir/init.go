@@ -110,7 +110,7 @@ func initTemplate(ctx context.Context, cmd *cobra.Command, c config.Connector, t
 		target = e.DataStream
 	}
 	name, pattern := elastic.TemplateName(c.Name), elastic.IndexPattern(target)
-	body, err := elastic.Template([]string{pattern}, e.DataStream != "")
+	body, err := elastic.Template(e.Flavor, []string{pattern}, e.DataStream != "")
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,7 @@ type laneStatus struct {
 	Filtered     int64 `json:"filtered"`
 	DeadLettered int64 `json:"dead_lettered"`
 	Retried      int64 `json:"retried"`
+	InDoubt      int64 `json:"in_doubt"`
 }
 
 func (b *bridge) status() []connectorStatus {
@@ -88,7 +89,7 @@ func newLaneStatus(l connector.LaneStats, now time.Time) laneStatus {
 	s := laneStatus{
 		Topic: l.Topic, Partition: l.Partition, Ours: l.Live,
 		Read: l.Counts.Read, Delivered: l.Counts.Delivered, Duplicates: l.Counts.Duplicates, Quarantined: l.Counts.Quarantined,
-		Filtered: l.Counts.Filtered, DeadLettered: l.Counts.DeadLettered, Retried: l.Counts.Retried,
+		Filtered: l.Counts.Filtered, DeadLettered: l.Counts.DeadLettered, Retried: l.Counts.Retried, InDoubt: l.Counts.InDoubt,
 	}
 	if !l.Live {
 		return s

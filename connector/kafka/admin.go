@@ -328,22 +328,28 @@ func (o Options) findCoordinator(ctx context.Context, group string) (addr string
 	return addr, err
 }
 
-func (o Options) checkGroup(ctx context.Context, group string) Finding {
-	what := "group " + printable(group, 250)
-	g, err := o.describeGroup(ctx, group)
-	// The first question ever makes a new cluster create its offsets topic, and a
-	// coordinator that was just chosen does not know it yet.
+// patiently asks a coordinator again, for some seconds, while there is none yet:
+// the first question ever makes a new cluster create the topic for what it keeps,
+// and a coordinator that was just chosen has to read that first.
+func patiently(ctx context.Context, ask func() error) error {
+	err := ask()
 	for range 20 {
 		if !errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) && !errors.Is(err, sarama.ErrNotCoordinatorForConsumer) &&
-			!errors.Is(err, sarama.ErrOffsetsLoadInProgress) {
+			!errors.Is(err, sarama.ErrOffsetsLoadInProgress) || !sleep(ctx, 250*time.Millisecond) {
 			break
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(250 * time.Millisecond):
-		}
-		g, err = o.describeGroup(ctx, group)
+		err = ask()
 	}
+	return err
+}
+
+func (o Options) checkGroup(ctx context.Context, group string) Finding {
+	what := "group " + printable(group, 250)
+	var g *sarama.GroupDescription
+	err := patiently(ctx, func() (err error) {
+		g, err = o.describeGroup(ctx, group)
+		return err
+	})
 	if errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) {
 		return Finding{What: what, Detail: "has no coordinator yet: the brokers are still making __consumer_offsets, or cannot; try again in a minute"}
 	}

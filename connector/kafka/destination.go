@@ -182,9 +182,11 @@ func (d *Destination) checkTopic(ctx context.Context, topic string) sinks.Findin
 // broker makes of one without the right.
 func (d *Destination) checkIDs(ctx context.Context) sinks.Finding {
 	f := sinks.Finding{What: "idempotent writes"}
-	err := d.sink.opts.withBroker(ctx, func(b *sarama.Broker) error {
-		_, _, err := initProducerID(b)
-		return err
+	err := patiently(ctx, func() error {
+		return d.sink.opts.withBroker(ctx, func(b *sarama.Broker) error {
+			_, _, err := initProducerID(b)
+			return err
+		})
 	})
 	switch {
 	case err == nil:

@@ -152,18 +152,12 @@ type Committed struct {
 func (l *Log) Committed(ctx context.Context, group string) (map[int32]Committed, error) {
 	committed := map[int32]Committed{}
 	for _, e := range l.Extents {
-		offset, metadata, err := l.cluster.committed(ctx, group, l.Topic, e.Partition)
-		// The first question ever makes a new cluster create its offsets topic.
-		for range 20 {
-			if !errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) && !errors.Is(err, sarama.ErrNotCoordinatorForConsumer) &&
-				!errors.Is(err, sarama.ErrOffsetsLoadInProgress) {
-				break
-			}
-			if !sleep(ctx, 250*time.Millisecond) {
-				break
-			}
+		var offset int64
+		var metadata string
+		err := patiently(ctx, func() (err error) {
 			offset, metadata, err = l.cluster.committed(ctx, group, l.Topic, e.Partition)
-		}
+			return err
+		})
 		if err != nil {
 			return nil, fmt.Errorf("kafka: asking how far group %q has come in topic %q: %w", group, l.Topic, l.opts.Explain(err))
 		}

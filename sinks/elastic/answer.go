@@ -370,8 +370,13 @@ func (s *Sink) verdict(it *item) sinks.Outcome {
 // privileges that would do. What stands in between names the index, which can be
 // made of an event: "action [indices:admin/auto_create] is unauthorized for API
 // key id [...] of user [...] on indices [...], this action is granted by the index
-// privileges [auto_configure,create_index,manage,all]".
+// privileges [auto_configure,create_index,manage,all]". OpenSearch names the
+// actions only: "no permissions for [indices:data/write/bulk[s]] and User
+// [name=..., backend_roles=[...], requestedTenant=null]".
 func (e *itemError) missingRight() string {
+	if actions, _, ok := strings.Cut(e.Reason, " and User ["); ok && strings.HasPrefix(actions, "no permissions for [") {
+		return actions
+	}
 	action, rest, _ := strings.Cut(e.Reason, " is unauthorized for ")
 	_, granted, ok := strings.Cut(rest, ", this action is granted by ")
 	if !ok || !strings.HasPrefix(action, "action [") {
@@ -384,8 +389,8 @@ func (it *item) is(errorType string) bool { return it.Error != nil && it.Error.T
 
 // ofSettings reports whether a 400 is about the cluster's settings and not about
 // the event: every other event would be refused just so. The reasons are those
-// of Elasticsearch 8.19; they are compared from their beginning, where no
-// content of an event stands.
+// of Elasticsearch 8.19 and OpenSearch 3.6; they are compared from their
+// beginning, where no content of an event stands.
 func (it *item) ofSettings() bool {
 	if it.Error == nil {
 		return false
@@ -398,7 +403,10 @@ func (it *item) ofSettings() bool {
 		// An index cannot be made: "Validation Failed: 1: this action would add [2]
 		// shards, but this cluster currently has [1000]/[1000] maximum normal shards
 		// open;".
-		return strings.HasPrefix(reason, "Validation Failed: 1: this action would add [")
+		// Or the index is append-only, and takes ids of ours with op create only
+		// (OpenSearch).
+		return strings.HasPrefix(reason, "Validation Failed: 1: this action would add [") ||
+			strings.HasPrefix(reason, "Validation Failed: 1: Operation [INDEX] is not allowed with a custom document id ")
 	case "illegal_argument_exception":
 		return strings.HasPrefix(reason, "pipeline with id [") && strings.HasSuffix(reason, "] does not exist") ||
 			strings.HasPrefix(reason, "no write index is defined for alias [") ||
@@ -413,6 +421,20 @@ func (it *item) ofSettings() bool {
 // nothing but the processors fail and dissect. Retried, they would block the
 // lane for ever.
 func (it *item) ofPipeline() bool { return it.is("fail_processor_exception") || it.is("find_match") }
+
+// blamedTogether reports whether several records were answered that an ingest
+// pipeline cannot read them. OpenSearch (3.6) gives a pipeline many documents at a
+// time, and says it of them all when it is true of one: no verdict on the others.
+// Of a record that is sent alone it is one.
+func blamedTogether(items []item) bool {
+	n := 0
+	for i := range items {
+		if items[i].Status == 400 && items[i].is("parse_exception") {
+			n++
+		}
+	}
+	return n > 1
+}
 
 // maxReason bounds the reason of an Outcome, in bytes.
 const maxReason = 1 << 10

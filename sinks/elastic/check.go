@@ -11,9 +11,9 @@ import (
 func (s *Sink) Check(ctx context.Context) []sinks.Finding {
 	info, err := s.Ping(ctx)
 	if err != nil {
-		return []sinks.Finding{{What: "sink elasticsearch", Detail: err.Error()}}
+		return []sinks.Finding{{What: "sink " + s.flavor.key, Detail: err.Error()}}
 	}
-	found := []sinks.Finding{{What: "sink elasticsearch", State: sinks.Good,
+	found := []sinks.Finding{{What: "sink " + s.flavor.key, State: sinks.Good,
 		Detail: fmt.Sprintf("version %s, cluster %s, node %s", info.Version, info.Cluster, info.Node)}}
 	if info.Unverified != "" {
 		found[0].State, found[0].Detail = sinks.Doubtful, info.Unverified

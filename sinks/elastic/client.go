@@ -1,5 +1,5 @@
-// Package elastic is the Elasticsearch sink: it streams a batch as one _bulk
-// request and reads one verdict a record from the answer.
+// Package elastic is the sink for Elasticsearch and OpenSearch: it streams a batch
+// as one _bulk request and reads one verdict a record from the answer.
 package elastic
 
 import (
@@ -25,6 +25,9 @@ import (
 type Config struct {
 	// URLs of the nodes, http or https, without credentials in them.
 	URLs []string
+	// Flavor is the server: elasticsearch (or empty) or opensearch. Another one's
+	// answers are not taken.
+	Flavor string
 	// Index or DataStream is the template of the name to write to; exactly one of
 	// them is set. {topic}, {partition}, {time:GO LAYOUT} and {field.path} are
 	// replaced for every record.
@@ -47,7 +50,7 @@ type Config struct {
 	TLS *tls.Config
 	// Timeout bounds one request from its first byte to the last of its answer.
 	Timeout time.Duration
-	// IncludeReasons keeps Elasticsearch's reason text in an Outcome. It can quote
+	// IncludeReasons keeps the server's reason text in an Outcome. It can quote
 	// the event; without it only the error's type is kept.
 	IncludeReasons bool
 	// Observe is called once for every _bulk request, with the answer's status (0:
@@ -55,10 +58,11 @@ type Config struct {
 	Observe func(status int, took time.Duration)
 }
 
-// Sink writes to one Elasticsearch cluster. It is safe for concurrent use.
+// Sink writes to one cluster. It is safe for concurrent use.
 type Sink struct {
 	cfg       Config
-	client    *elasticsearch.BaseClient
+	flavor    *flavor
+	client    elastictransport.Interface
 	transport *http.Transport
 	layout    layout
 	bulkPath  string // with its query
@@ -75,6 +79,20 @@ type Sink struct {
 // An error means that there was no usable answer, and is a *sinks.RequestError.
 // An answer of any status is not an error.
 func (s *Sink) do(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
+	r, err := s.ask(ctx, s.perform, method, path, body)
+	return r.status, r.body, err
+}
+
+// reply is the answer to a small request.
+type reply struct {
+	status   int
+	header   http.Header
+	endpoint string
+	body     []byte
+}
+
+// ask is do with a way to send.
+func (s *Sink) ask(ctx context.Context, send func(*http.Request) (*http.Response, error), method, path string, body []byte) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	var r io.Reader
@@ -83,21 +101,21 @@ func (s *Sink) do(ctx context.Context, method, path string, body []byte) (status
 	}
 	req, err := newRequest(ctx, method, path, r)
 	if err != nil {
-		return 0, nil, err
+		return reply{}, err
 	}
 	if body != nil {
 		req.Header.Set("Content-Type", "application/json")
 	}
-	res, err := s.perform(req)
+	res, err := send(req)
 	if err != nil {
-		return 0, nil, err
+		return reply{}, err
 	}
 	defer res.Body.Close()
-	answer, err = httpclient.ReadBounded(res.Body, maxSmallAnswer, nil)
+	answer, err := httpclient.ReadBounded(res.Body, maxSmallAnswer, nil)
 	if err != nil {
-		return 0, nil, &sinks.RequestError{Status: res.StatusCode, Endpoint: endpoint(req), Err: s.quoted(err)}
+		return reply{}, &sinks.RequestError{Status: res.StatusCode, Endpoint: endpoint(req), Err: s.quoted(err)}
 	}
-	return res.StatusCode, answer, nil
+	return reply{res.StatusCode, res.Header, endpoint(req), answer}, nil
 }
 
 // maxSmallAnswer bounds the answers that do reads.
@@ -119,11 +137,34 @@ func newRequest(ctx context.Context, method, path string, body io.Reader) (*http
 	return req, nil
 }
 
-// perform sends req to the next node. The error is a *sinks.RequestError.
+// perform sends req to the next node, and takes a success only from the server
+// that is configured: whoever else says 201 has stored nothing. The client has
+// such a check, too, which knows one product and looks at the first answer only.
+//
+// Errors: a *sinks.RequestError.
+func (s *Sink) perform(req *http.Request) (*http.Response, error) {
+	res, err := s.send(req)
+	if err == nil && res.StatusCode/100 == 2 && !s.flavor.wrote(res.Header) {
+		_ = res.Body.Close()
+		return nil, s.imposter(reply{status: res.StatusCode, header: res.Header, endpoint: endpoint(req)}, "")
+	}
+	return res, err
+}
+
+// imposter is the error for an answer of another server than the configured one.
+func (s *Sink) imposter(r reply, distribution string) error {
+	return &sinks.RequestError{
+		Status: r.status, Endpoint: r.endpoint, Misconfigured: true,
+		Err: s.flavor.mistaken(r.header, distribution),
+	}
+}
+
+// send sends req to the next node, whatever that is. The error is a
+// *sinks.RequestError.
 //
 // The client sends with a bare RoundTripper: it follows no redirect, so the
 // credentials go nowhere but to the configured nodes.
-func (s *Sink) perform(req *http.Request) (*http.Response, error) {
+func (s *Sink) send(req *http.Request) (*http.Response, error) {
 	auth, err := s.credentials.Value()
 	if err != nil {
 		if req.Body != nil {
@@ -148,10 +189,6 @@ func (s *Sink) perform(req *http.Request) (*http.Response, error) {
 func (s *Sink) failed(req *http.Request, err error) error {
 	re := &sinks.RequestError{Endpoint: endpoint(req), Err: err}
 	switch cause := context.Cause(req.Context()); {
-	case strings.Contains(err.Error(), "not Elasticsearch"):
-		// The client's product check; it has no error value to compare with.
-		re.Misconfigured = true
-		re.Err = errors.New("the server is not Elasticsearch (its answer has no header X-Elastic-Product: Elasticsearch)")
 	case errors.Is(cause, context.DeadlineExceeded):
 		re.Err = fmt.Errorf("no answer within %s", s.cfg.Timeout)
 	case cause != nil:
@@ -212,6 +249,10 @@ func New(cfg Config) (*Sink, error) {
 			faults = append(faults, err)
 		}
 	}
+	f, err := flavorOf(cfg.Flavor)
+	if err != nil {
+		faults = append(faults, err)
+	}
 	l := layout{coordinates: cfg.Coordinates, quote: cfg.IncludeReasons}
 	if err := l.target(&cfg); err != nil {
 		faults = append(faults, err)
@@ -238,7 +279,7 @@ func New(cfg Config) (*Sink, error) {
 		return nil, errors.Join(faults...)
 	}
 
-	s := &Sink{cfg: cfg, layout: l, bulkPath: bulkPath(&cfg, &l)}
+	s := &Sink{cfg: cfg, flavor: f, layout: l, bulkPath: bulkPath(&cfg, &l, f)}
 	s.transport = httpclient.NewTransport(cfg.TLS)
 	s.credentials.Read = s.readCredentials
 	client, err := elasticsearch.NewBaseClient(elasticsearch.Config{
@@ -252,7 +293,7 @@ func New(cfg Config) (*Sink, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.client = client
+	s.client = client.Transport // without its product check: see perform
 	return s, nil
 }
 
@@ -298,7 +339,7 @@ func (l *layout) identify(id string) error {
 }
 
 // bulkPath is the path and the query of all _bulk requests.
-func bulkPath(cfg *Config, l *layout) string {
+func bulkPath(cfg *Config, l *layout, f *flavor) string {
 	path := "/_bulk"
 	if l.index.fixed != "" {
 		path = "/" + url.PathEscape(l.index.fixed) + path
@@ -308,7 +349,7 @@ func bulkPath(cfg *Config, l *layout) string {
 		path += "&pipeline=" + url.QueryEscape(cfg.Pipeline)
 	}
 	if cfg.DataStream != "" {
-		path += "&require_data_stream=true"
+		path += f.dataStreamQuery
 	}
 	return path
 }

@@ -81,6 +81,12 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func(sinks.Note))
 		return nil, &sinks.RequestError{Status: http.StatusOK, Endpoint: endpoint, Err: err}
 	}
 	a.items = items
+	if blamedTogether(items) {
+		return nil, &sinks.RequestError{
+			Status: http.StatusOK, Endpoint: endpoint, Split: true,
+			Err: errors.New("it is said of several records that the ingest pipeline cannot read them, which can be about one of them only"),
+		}
+	}
 	next := 0
 	for i := range outcomes {
 		if outcomes[i].Verdict == sinks.Reject {
@@ -161,19 +167,20 @@ func (s *Sink) refused(res *http.Response, from string, text []byte) error {
 		RetryAfter: httpclient.RetryAfter(res.Header.Get("Retry-After"), time.Now()),
 	}
 	// A proxy in between answers too, in its own words: those are not read.
-	genuine := res.Header.Get("X-Elastic-Product") == "Elasticsearch"
+	genuine := s.flavor.wrote(res.Header)
 	var answer struct {
 		Error itemError `json:"error"`
 	}
 	parsed := json.Unmarshal(text, &answer) == nil && answer.Error.Type != ""
 	switch {
-	// Elasticsearch's security refuses before anything has named the server.
+	// The server's security refuses before anything has named the server, that of
+	// OpenSearch with a 401 in plain text.
 	case res.StatusCode == http.StatusUnauthorized:
 		e.Err = errors.New("the credentials were refused")
 	case res.StatusCode == http.StatusForbidden && parsed && answer.Error.Type == "security_exception":
 		e.Err = errors.New(s.said(answer.Error.missingRight(), maxReason))
 	case !genuine:
-		e.Err = fmt.Errorf("the answer is not Elasticsearch's (%s)", s.said(strconv.Quote(res.Header.Get("Content-Type")), 80))
+		e.Err = fmt.Errorf("the answer is not %s's (%s)", s.flavor.product, s.said(strconv.Quote(res.Header.Get("Content-Type")), 80))
 	case !parsed:
 		e.Err = errors.New("no explanation")
 	}
@@ -182,11 +189,11 @@ func (s *Sink) refused(res *http.Response, from string, text []byte) error {
 	case status == http.StatusRequestEntityTooLarge:
 		// Written by the server's HTTP layer, without a header that names it.
 		e.Split, e.Err = true, errors.New("the request is too long")
-	case status == http.StatusTooManyRequests && genuine && aboveLimit(answer.Error.Reason):
+	case status == http.StatusTooManyRequests && genuine && aboveLimit(answer.Error.Reason, s.flavor.largest):
 		e.Split = true
 	case status == http.StatusBadRequest:
 		// Of a 400 it is not known which record it is about. But when a proxy says it,
-		// or Elasticsearch of the path or the parameters (then often in a bare
+		// or the server of the path or the parameters (then often in a bare
 		// string), it is about none of them, and halving would end in refusing all.
 		if genuine && answer.Error.Type != "" && !ofRequest(&answer.Error) {
 			e.Split = true
@@ -208,8 +215,9 @@ func (s *Sink) refused(res *http.Response, from string, text []byte) error {
 // aboveLimit reports whether a 429 says that this request alone is more than the
 // node's indexing pressure limit: it would be refused for ever as it is. The
 // reason reads "rejected execution of coordinating operation [...,
-// coordinating_operation_bytes=62914919, max_coordinating_bytes=53687091]".
-func aboveLimit(reason string) bool {
+// coordinating_operation_bytes=62914919, max_coordinating_bytes=53687091]"; what
+// the last one is called, largest, is the flavor's.
+func aboveLimit(reason, largest string) bool {
 	number := func(key string) int64 {
 		_, rest, _ := strings.Cut(reason, key+"=")
 		digits := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
@@ -219,7 +227,7 @@ func aboveLimit(reason string) bool {
 		n, _ := strconv.ParseInt(rest[:digits], 10, 64)
 		return n
 	}
-	limit := number("max_coordinating_bytes")
+	limit := number(largest)
 	return limit > 0 && number("coordinating_operation_bytes") > limit
 }
 

@@ -191,7 +191,7 @@ func TestRequestErrors(t *testing.T) {
 		"half an answer":         {fault: sinktest.Fault{Half: true}, want: sinks.RequestError{Status: 200}, err: "cut off"},
 		"endless answer":         {fault: sinktest.Fault{Endless: true}, want: sinks.RequestError{Status: 200}, err: "too long"},
 		"200 and HTML":           {fault: sinktest.Fault{Answer: text("<html>SECRET</html>")}, want: sinks.RequestError{Status: 200}, err: "not JSON"},
-		"200 not Elasticsearch":  {fault: sinktest.Fault{Foreign: true}, want: sinks.RequestError{Misconfigured: true}, err: "not Elasticsearch"},
+		"200 not Elasticsearch":  {fault: sinktest.Fault{Foreign: true}, want: sinks.RequestError{Status: 200, Misconfigured: true}, err: "not Elasticsearch"},
 		"empty answer":           {fault: sinktest.Fault{Answer: text("")}, want: sinks.RequestError{Status: 200}},
 		"half a JSON":            {fault: sinktest.Fault{Answer: text(`{"items":[{"create":{"status":201}},{"cre`)}, want: sinks.RequestError{Status: 200}},
 		"no items":               {fault: sinktest.Fault{Answer: text(`{}`)}, want: sinks.RequestError{Status: 200}, err: "0 items"},
@@ -271,7 +271,7 @@ func TestNothingIsReadAfterDeliver(t *testing.T) {
 	var late atomic.Pointer[http.Request]
 	es, s := fake(t, nil)
 	_ = es
-	s.client.Transport = transportFunc(func(r *http.Request) (*http.Response, error) {
+	s.client = transportFunc(func(r *http.Request) (*http.Response, error) {
 		late.Store(r)
 		_, _ = r.Body.Read(make([]byte, 10)) // not to its end
 		return nil, errors.New("broken")
@@ -293,7 +293,7 @@ func (f transportFunc) Perform(r *http.Request) (*http.Response, error) { return
 // A whole 200 that comes before the server has read the body settles nothing.
 func TestAnswerBeforeTheRequestWasRead(t *testing.T) {
 	_, s := fake(t, nil)
-	s.client.Transport = transportFunc(func(r *http.Request) (*http.Response, error) {
+	s.client = transportFunc(func(r *http.Request) (*http.Response, error) {
 		return &http.Response{
 			StatusCode: http.StatusOK, Header: http.Header{"X-Elastic-Product": {"Elasticsearch"}},
 			Body: io.NopCloser(strings.NewReader(`{"items":[{"create":{"status":201}}]}`)),

@@ -128,7 +128,7 @@ func FuzzTemplateAnswers(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		s.client.Transport = direct{srv}
+		s.client = direct{srv}
 		warning, err := s.CheckTemplate(t.Context())
 		harmless(t, warning, 1<<20)
 		if err != nil {

@@ -28,12 +28,14 @@ type Info struct {
 //
 // Errors: a *sinks.RequestError.
 func (s *Sink) Ping(ctx context.Context) (Info, error) {
-	status, body, err := s.do(ctx, http.MethodGet, "/", nil)
+	// Not by perform: what the server is can also be in the body.
+	r, err := s.ask(ctx, s.send, http.MethodGet, "/", nil)
 	if err != nil {
 		return Info{}, err
 	}
+	status, body := r.status, r.body
 	if right, ok := deniedRight(body); ok && status == http.StatusForbidden {
-		return Info{Unverified: s.said("its version, and that it is Elasticsearch, could not be verified: "+right, maxReason)}, nil
+		return Info{Unverified: s.said("its version, and that it is "+s.flavor.product+", could not be verified: "+right, maxReason)}, nil
 	}
 	if status != http.StatusOK {
 		return Info{}, &sinks.RequestError{
@@ -47,10 +49,15 @@ func (s *Sink) Ping(ctx context.Context) (Info, error) {
 		ClusterName string `json:"cluster_name"`
 		ClusterUUID string `json:"cluster_uuid"`
 		Version     struct {
-			Number string `json:"number"`
+			Number       string `json:"number"`
+			Distribution string `json:"distribution"` // opensearch, or none
 		} `json:"version"`
 	}
-	if err := json.Unmarshal(body, &a); err != nil || a.Version.Number == "" {
+	err = json.Unmarshal(body, &a)
+	if !s.flavor.wrote(r.header) {
+		return Info{}, s.imposter(r, a.Version.Distribution)
+	}
+	if err != nil || a.Version.Number == "" {
 		return Info{}, &sinks.RequestError{Status: status, Err: errors.New("the answer does not say what server it is")}
 	}
 	const most = 256
@@ -62,7 +69,7 @@ func (s *Sink) Ping(ctx context.Context) (Info, error) {
 	}, nil
 }
 
-// deniedRight is the right that is missing where Elasticsearch's security wrote
+// deniedRight is the right that is missing where the server's security wrote
 // body. A proxy that says 403 does not.
 func deniedRight(body []byte) (string, bool) {
 	var a struct {
@@ -74,7 +81,7 @@ func deniedRight(body []byte) (string, bool) {
 	return a.Error.missingRight(), true
 }
 
-// explain is the error that Elasticsearch puts into the answer to a request that
+// explain is the error that the server puts into the answer to a request that
 // holds no event.
 func (s *Sink) explain(body []byte) error {
 	var a struct {

@@ -29,14 +29,16 @@ func TestAMissingRightIsNamed(t *testing.T) {
 	}
 	f(noRightOnIndex, "action [indices:admin/auto_create] takes one of the index privileges [auto_configure,create_index,manage,all]")
 	f(noRightAtAll, "action [indices:data/write/bulk] takes one of the index privileges [create_doc,create,delete,index,write,all]")
-	for _, other := range []string{"", "no such words: mallory", "mallory is unauthorized for x, this action is granted by y"} {
+	f("no permissions for [indices:data/write/bulk[s], indices:admin/create] and User [name=mallory, backend_roles=[], requestedTenant=null]",
+		"no permissions for [indices:data/write/bulk[s], indices:admin/create]")
+	for _, other := range []string{"", "no such words: mallory", "mallory and User [", "mallory is unauthorized for x, this action is granted by y"} {
 		f(other, "a right is missing")
 	}
 }
 
 // Elasticsearch's security answers before anything has set X-Elastic-Product.
 func TestAMissingRightIsNamedForTheWholeRequest(t *testing.T) {
-	s := new(Sink)
+	s := &Sink{flavor: &elasticsearchFlavor}
 	f := func(body, want string) {
 		t.Helper()
 		err := s.refused(&http.Response{StatusCode: http.StatusForbidden, Header: http.Header{}}, "https://a", []byte(body))

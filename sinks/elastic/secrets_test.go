@@ -30,7 +30,7 @@ func allSaid(t *testing.T, s *Sink) (said []string) {
 	info, err := s.Ping(t.Context())
 	add(fmt.Sprint(info), err)
 	add(s.CheckTemplate(t.Context()))
-	body, err := Template([]string{"events"}, false)
+	body, err := Template("", []string{"events"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

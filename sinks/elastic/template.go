@@ -40,16 +40,22 @@ const (
 type object = map[string]any
 
 // Template is the body of the index template for the names that match one of
-// patterns, as indented JSON that is the same for the same input. It is meant for
-// Elasticsearch 8.14 and newer and uses nothing but the types of its core.
+// patterns, as indented JSON that is the same for the same input. flavor is
+// Config.Flavor. It is meant for Elasticsearch 8.14 and newer, or OpenSearch 3, and
+// uses nothing but the types of its core.
 //
 // What is promised: whatever the field, an event is not refused because the
-// field had another type before. In a data stream @timestamp is the exception:
-// Elasticsearch takes no event there without exactly one valid date in it.
+// field had another type before. In a data stream @timestamp is the exception: no
+// event is taken there without exactly one valid date in it. On OpenSearch, a name
+// that is a value in one event and an object in another is an exception, too.
 //
-// Errors: a pattern that is no index pattern or has no letter or digit of its
+// Errors: an unknown flavor; a pattern that is no index pattern or has no letter or digit of its
 // own, and so would take in every new index of the cluster.
-func Template(patterns []string, dataStream bool) ([]byte, error) {
+func Template(flavor string, patterns []string, dataStream bool) ([]byte, error) {
+	server, err := flavorOf(flavor)
+	if err != nil {
+		return nil, err
+	}
 	if len(patterns) == 0 {
 		return nil, errors.New("index template: no index pattern")
 	}
@@ -63,21 +69,6 @@ func Template(patterns []string, dataStream bool) ([]byte, error) {
 		}
 		fixed = min(fixed, len(strings.ReplaceAll(p, "*", "")))
 	}
-	template := object{
-		"settings": settings(dataStream),
-		"mappings": object{
-			"_meta": object{"weir": object{"template": TemplateVersion}},
-			// Every field is a leaf with a dotted name, so that a and a.b live side by
-			// side. With objects the first event decides which of the two may exist.
-			"subobjects": false,
-			// A string that looks like a date would make the field a date, and the
-			// next one that does not would not be found by it.
-			"date_detection":    false,
-			"numeric_detection": false,
-			"dynamic_templates": dynamicTemplates(),
-			"properties":        properties(),
-		},
-	}
 	body := object{
 		"index_patterns": patterns,
 		// Above what Elastic ships (100 for logs-*-*, 200 for integrations). Two
@@ -86,7 +77,7 @@ func Template(patterns []string, dataStream bool) ([]byte, error) {
 		"priority": 500 + fixed,
 		"version":  TemplateVersion,
 		"_meta":    object{"managed_by": "weir", "description": "Mapping for security logs: no event is refused for the type of a field."},
-		"template": template,
+		"template": server.mapping(dataStream),
 	}
 	if dataStream {
 		// No failure store: an event that is refused belongs into the dead-letter
@@ -99,6 +90,28 @@ func Template(patterns []string, dataStream bool) ([]byte, error) {
 	}
 	return append(out, '\n'), nil
 }
+
+// elasticsearchMapping is the mapping for Elasticsearch.
+func elasticsearchMapping(dataStream bool) object {
+	return object{
+		"settings": settings(dataStream),
+		"mappings": object{
+			"_meta": templateMeta(),
+			// Every field is a leaf with a dotted name, so that a and a.b live side by
+			// side. With objects the first event decides which of the two may exist.
+			"subobjects": false,
+			// A string that looks like a date would make the field a date, and the
+			// next one that does not would not be found by it.
+			"date_detection":    false,
+			"numeric_detection": false,
+			"dynamic_templates": dynamicTemplates(),
+			"properties":        properties(),
+		},
+	}
+}
+
+// templateMeta is what an index says of the template that it was made with.
+func templateMeta() object { return object{"weir": object{"template": TemplateVersion}} }
 
 // settings leaves shards and replicas to the cluster.
 func settings(dataStream bool) object {
@@ -120,10 +133,12 @@ func settings(dataStream bool) object {
 	return s
 }
 
+// scalars are the types that a value can have as JSON.
+var scalars = []string{"string", "long", "double", "boolean"}
+
 // dynamicTemplates map the fields that are not listed. They name the scalar
 // types one by one because "*" means objects too.
 func dynamicTemplates() []object {
-	scalars := []string{"string", "long", "double", "boolean"}
 	rule := func(name, how string, path []string, mapping object) object {
 		r := object{"match_mapping_type": scalars, how: mapping}
 		if path != nil {
@@ -154,10 +169,7 @@ func dynamicTemplates() []object {
 		// kB each with keywords alone, 0.60 kB like this and 0.72 kB with the mapping
 		// that Elasticsearch makes by itself; indexing them took 5.8 s, 6.5 s and
 		// 8.8 s of its CPU.
-		rule("others", "mapping", nil, object{
-			"type": "keyword", "ignore_above": maxKeyword,
-			"fields": object{words: text()},
-		}),
+		rule("others", "mapping", nil, other()),
 	}
 }
 
@@ -165,16 +177,7 @@ func dynamicTemplates() []object {
 // dynamic templates, so that they exist from the start: a flood of names that
 // fills the mapping cannot keep them out of it.
 func properties() object {
-	p := object{
-		// Every event has it, so a subfield would cost everywhere; what is no date is
-		// refused by a data stream, and in an index found by _ignored.
-		"@timestamp": object{"type": "date"},
-		// Weir writes these itself: nothing malformed to look for.
-		"kafka.topic":     keyword(),
-		"kafka.partition": object{"type": "long"},
-		"kafka.offset":    object{"type": "long"},
-		"kafka.timestamp": object{"type": "date"},
-	}
+	p := ownProperties()
 	for kind, names := range typedFields() {
 		for _, n := range names {
 			p[n] = typed(kind)
@@ -186,10 +189,29 @@ func properties() object {
 	return p
 }
 
+// ownProperties are the fields that weir writes.
+func ownProperties() object {
+	return object{
+		// Every event has it, so a subfield would cost everywhere; what is no date is
+		// refused by a data stream, and in an index found by _ignored.
+		"@timestamp": object{"type": "date"},
+		// Weir writes these itself: nothing malformed to look for.
+		"kafka.topic":     keyword(),
+		"kafka.partition": object{"type": "long"},
+		"kafka.offset":    object{"type": "long"},
+		"kafka.timestamp": object{"type": "date"},
+	}
+}
+
 // typed is a field of one type. What does not fit is found in the subfield,
 // which is indexed all the same.
 func typed(kind string) object {
 	return object{"type": kind, "fields": object{exact: keyword()}}
+}
+
+// other is a field that nothing is known of.
+func other() object {
+	return object{"type": "keyword", "ignore_above": maxKeyword, "fields": object{words: text()}}
 }
 
 func keyword() object { return object{"type": "keyword", "ignore_above": maxKeyword} }

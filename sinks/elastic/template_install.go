@@ -21,7 +21,7 @@ import (
 // It takes the cluster privilege manage_index_templates.
 //
 // Errors: a *sinks.RequestError when there was no usable answer or not the right
-// to do it; a template called name that weir did not make; what Elasticsearch has
+// to do it; a template called name that weir did not make; what the server has
 // against the template, another one of the same priority above all.
 func (s *Sink) InstallTemplate(ctx context.Context, name string, body []byte) error {
 	var want indexTemplate
@@ -134,7 +134,7 @@ func (s *Sink) checkNew(ctx context.Context, pattern string, dataStream bool) (s
 	}
 	switch {
 	case ours == nil:
-		return fmt.Sprintf("no index template of weir's for %q: an event is refused when one of its fields had another type before; run `weir init`", pattern), nil
+		return fmt.Sprintf("no index template of weir's for %q: %s; run `weir init`", pattern, s.withoutTemplate(dataStream)), nil
 	case ours.version() < TemplateVersion:
 		return fmt.Sprintf("index template %q is of an older weir (version %d, now %d): run `weir init` again", ours.Name, ours.version(), TemplateVersion), nil
 	}
@@ -149,6 +149,15 @@ func (s *Sink) checkNew(ctx context.Context, pattern string, dataStream bool) (s
 			ours.Name, ours.Body.Priority, pattern, some(others)), nil
 	}
 	return "", nil
+}
+
+// withoutTemplate says what comes of it when there is no template at all.
+func (s *Sink) withoutTemplate(dataStream bool) string {
+	const refused = "an event is refused when one of its fields had another type before"
+	if dataStream && s.flavor.dataStreamQuery == "" {
+		return s.flavor.product + " makes an ordinary index in the place of the data stream, and " + refused
+	}
+	return refused
 }
 
 // checkExisting looks at the mapping of the indices that are there.

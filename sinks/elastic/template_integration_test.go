@@ -31,6 +31,7 @@ func realCluster(t *testing.T, cfg Config) cluster {
 	if address == "" {
 		t.Skip("WEIR_TEST_ES is not set: no Elasticsearch to try the template on")
 	}
+	cfg.Flavor = os.Getenv("WEIR_TEST_FLAVOR")
 	cfg.URLs, cfg.Op, cfg.ID, cfg.Compression, cfg.Timeout = strings.Split(address, ","), "create", "offset", "none", time.Minute
 	sink, err := New(cfg)
 	if err != nil {
@@ -54,10 +55,19 @@ func (c cluster) ask(method, path, body string) []byte {
 	return answer
 }
 
+// elasticsearchOnly skips what the template promises on Elasticsearch only;
+// TestTemplateOnOpenSearch says what it does there.
+func (c cluster) elasticsearchOnly() {
+	c.Helper()
+	if c.sink.flavor != &elasticsearchFlavor {
+		c.Skip("not promised on " + c.sink.flavor.product)
+	}
+}
+
 // install puts the template for prefix-* in place, until the test ends.
 func (c cluster) install(prefix string, dataStream bool) {
 	c.Helper()
-	body, err := Template([]string{prefix + "-*"}, dataStream)
+	body, err := Template(c.sink.cfg.Flavor, []string{prefix + "-*"}, dataStream)
 	if err != nil {
 		c.Fatal(err)
 	}
@@ -234,6 +244,7 @@ func TestTemplateTakesEveryTypeAfterEveryOther(t *testing.T) {
 		t.Run(map[bool]string{false: "index", true: "data stream"}[dataStream], func(t *testing.T) {
 			prefix := map[bool]string{false: "tmpltypes", true: "tmpltypesds"}[dataStream]
 			c := realCluster(t, Config{Index: prefix + "-x"})
+			c.elasticsearchOnly()
 			c.clean(prefix)
 			c.install(prefix, dataStream)
 
@@ -305,8 +316,10 @@ func TestTemplateDoesNotHelpWithThese(t *testing.T) {
 		}
 	}
 	f("tmplrefused-x", `{"":1}`)
-	f("tmplrefused-x", `{" ":1}`)
-	f("tmplrefused-x", `{"_id":"x"}`)
+	if c.sink.flavor == &elasticsearchFlavor {
+		f("tmplrefused-x", `{" ":1}`)
+		f("tmplrefused-x", `{"_id":"x"}`)
+	}
 	f("tmplrefused-x", `{"a":1,"a":2}`)
 	f("tmplrefused-x", `{"a":`+strings.Repeat("7", 1001)+`}`)
 	f("tmplrefused-x", string(nested(`1`, slices.Repeat([]string{"d"}, 1001)...)))
@@ -352,7 +365,9 @@ func TestTemplateKeepsFieldsSearchable(t *testing.T) {
 	f(1, `{"range":{"event.risk_score":{"gt":7}}}`)
 	f(1, `{"match_phrase":{"message":"quick brown"}}`)
 	f(1, `{"match_phrase":{"event.original":"su failed"}}`)
-	f(1, `{"match":{"message.text.fulltext":"other"}}`)
+	if c.sink.flavor == &elasticsearchFlavor { // OpenSearch keeps what is below a text in the event only
+		f(1, `{"match":{"message.text.fulltext":"other"}}`)
+	}
 	f(1, `{"term":{"CommandLine":"powershell.exe -nop Invoke-Mimikatz now"}}`)
 	f(1, `{"wildcard":{"CommandLine":"*Mimikatz*"}}`)
 	f(1, `{"match_phrase":{"CommandLine.fulltext":"invoke mimikatz"}}`)
@@ -368,6 +383,7 @@ func TestTemplateKeepsFieldsSearchable(t *testing.T) {
 // behind them.
 func TestTemplateBoundsAFieldExplosion(t *testing.T) {
 	c := realCluster(t, Config{Index: "tmplflood-x"})
+	c.elasticsearchOnly()
 	c.clean("tmplflood")
 	c.install("tmplflood", false)
 	var docs [][]byte
@@ -458,7 +474,7 @@ func TestTemplateIsFoundByCheck(t *testing.T) {
 		}
 		install := func(connector, pattern string) {
 			t.Helper()
-			body, err := Template([]string{pattern}, dataStream)
+			body, err := Template(c.sink.cfg.Flavor, []string{pattern}, dataStream)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -500,7 +516,7 @@ func TestTemplateThatCannotBeInstalled(t *testing.T) {
 	c := realCluster(t, Config{Index: "tmplclash-x"})
 	c.clean("tmplclash")
 	t.Cleanup(func() { c.clean("tmplclash") })
-	body, err := Template([]string{"tmplclash-*"}, false)
+	body, err := Template(c.sink.cfg.Flavor, []string{"tmplclash-*"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -574,4 +590,74 @@ func readEvents(t *testing.T, path string) [][]byte {
 		t.Fatal(err)
 	}
 	return events
+}
+
+// On OpenSearch every kind of value is taken after every scalar, and an object in the
+// place of one, too. What is refused is a value where there was an object before, and
+// an event with new names when the mapping is full: each with a verdict of its own.
+func TestTemplateOnOpenSearch(t *testing.T) {
+	c := realCluster(t, Config{Index: "tmplos-x"})
+	if c.sink.flavor != &openSearchFlavor {
+		t.Skip("the server is not OpenSearch")
+	}
+	c.clean("tmplos")
+	c.install("tmplos", false)
+	// One a kind of treatment: every new field is a new mapping. With a value and an
+	// object in one place, the mixed array and the deep object refuse themselves.
+	names := []string{"string", "address", "integer", "float", "true", "null", "array", "empty array", "object", "empty object", "array of objects"}
+	object := func(kind string) bool { // makes an object of its field
+		return slices.Contains(names[8:], kind)
+	}
+	value := func(kind string) bool { // is there, and no object
+		return !object(kind) && kind != "null" && kind != "empty array"
+	}
+	for _, path := range [][]string{{"plain"}, {"ip"}} {
+		index := "tmplos-" + path[0]
+		// A field a pair of kinds: one event with all fields of a first kind, then one
+		// for each second.
+		var before, after [][]byte
+		for i, first := range names {
+			var event strings.Builder
+			event.WriteString(`{"@timestamp":"2026-01-02T03:04:05.678Z"`)
+			for j, second := range names {
+				value := func(kind string) string {
+					v := kinds[kind]
+					for _, step := range slices.Backward(path) {
+						v = fmt.Sprintf("{%q:%s}", step, v)
+					}
+					return fmt.Sprintf(`,"f%d-%d":%s`, i, j, v)
+				}
+				event.WriteString(value(first))
+				after = append(after, []byte(`{"@timestamp":"2026-01-02T03:04:05.678Z"`+value(second)+"}"))
+			}
+			before = append(before, []byte(event.String()+"}"))
+		}
+		c.taken("first", index, before...)
+		refused := c.bulk(index, after)
+		for k := range after {
+			first, second := names[k/len(names)], names[k%len(names)]
+			if want := object(first) && value(second); (refused[k] != "") != want || want && !strings.HasPrefix(refused[k], "400 ") {
+				t.Errorf("%s: %s after %s: %q, want refused: %v", path, second, first, refused[k], want)
+			}
+		}
+	}
+
+	var docs [][]byte
+	for i := range 60 {
+		fields := make([]string, 100)
+		for j := range fields {
+			fields[j] = fmt.Sprintf("flood%d-%d", i, j)
+		}
+		docs = append(docs, doc(fields, `"some value"`))
+	}
+	refused := c.bulk("tmplos-flood", docs)
+	for _, reason := range refused {
+		if !strings.HasPrefix(reason, "400 Limit of total fields") {
+			t.Errorf("flood: %s", reason)
+		}
+	}
+	if len(refused) == 0 {
+		t.Errorf("%d names were all mapped", 60*100)
+	}
+	c.taken("names that are known, after the flood", "tmplos-flood", docs[0])
 }

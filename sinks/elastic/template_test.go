@@ -55,7 +55,7 @@ func TestTemplateName(t *testing.T) {
 func TestTemplateRefusesPatternsThatTakeInTheCluster(t *testing.T) {
 	f := func(ok bool, patterns ...string) {
 		t.Helper()
-		if _, err := Template(patterns, false); (err == nil) != ok {
+		if _, err := Template("", patterns, false); (err == nil) != ok {
 			t.Errorf("Template(%q): %v", patterns, err)
 		}
 	}
@@ -72,17 +72,17 @@ func TestTemplateRefusesPatternsThatTakeInTheCluster(t *testing.T) {
 }
 
 func TestTemplateIsTheSameEveryTime(t *testing.T) {
-	first, err := Template([]string{"security-*"}, true)
+	first, err := Template("", []string{"security-*"}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for range 20 {
-		again, err := Template([]string{"security-*"}, true)
+		again, err := Template("", []string{"security-*"}, true)
 		if err != nil || !bytes.Equal(first, again) {
 			t.Fatalf("another body for the same input (%v)", err)
 		}
 	}
-	if plain, _ := Template([]string{"security-*"}, false); bytes.Contains(plain, []byte("data_stream")) {
+	if plain, _ := Template("", []string{"security-*"}, false); bytes.Contains(plain, []byte("data_stream")) {
 		t.Error("the template of an index has data_stream")
 	}
 }
@@ -91,7 +91,7 @@ func TestTemplateIsTheSameEveryTime(t *testing.T) {
 // templates of one priority that overlap.
 func TestTemplatePriorityGrowsWithThePattern(t *testing.T) {
 	priority := func(patterns ...string) int64 {
-		body, err := Template(patterns, false)
+		body, err := Template("", patterns, false)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -113,7 +113,7 @@ func TestTemplatePriorityGrowsWithThePattern(t *testing.T) {
 // An object where a field copies its value elsewhere is refused, and a dynamic
 // subfield needs its name reserved: both are found by looking at the template.
 func TestTemplateHasNothingThatRefusesObjects(t *testing.T) {
-	body, err := Template([]string{"security-*"}, false)
+	body, err := Template("", []string{"security-*"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +206,7 @@ func (s scripted) sink(t *testing.T, cfg Config) (*Sink, *[]string) {
 }
 
 func TestInstallTemplate(t *testing.T) {
-	body, err := Template([]string{"security-*"}, false)
+	body, err := Template("", []string{"security-*"}, false)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -188,13 +188,7 @@ func (d *delivery) result(ctx context.Context, sendable int) ([]sinks.Outcome, e
 	case d.settled == 0:
 		return nil, &sinks.RequestError{Err: context.Cause(ctx)}
 	case d.failed != nil:
-		left = sinks.Outcome{Status: d.failed.Status, Reason: d.failed.Error()}
-		switch {
-		case d.failed.Misconfigured:
-			left.Note = sinks.Misconfigured
-		case d.failed.Status == http.StatusTooManyRequests, d.failed.Status == http.StatusServiceUnavailable:
-			left.Note = sinks.Overloaded
-		}
+		left = sinks.Outcome{Status: d.failed.Status, Reason: d.failed.Error(), Note: d.failed.Note()}
 		if d.failed.RetryAfter > 0 {
 			d.sink.pause(d.failed, time.Now())
 		}

@@ -222,7 +222,7 @@ func TestAFailureEndsTheBatch(t *testing.T) {
 	}
 	f(429, sinks.Overloaded)
 	f(503, sinks.Overloaded)
-	f(500, sinks.Plain)
+	f(500, sinks.InDoubt)
 	f(401, sinks.Misconfigured)
 }
 

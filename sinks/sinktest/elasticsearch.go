@@ -16,7 +16,8 @@ import (
 	"sync"
 )
 
-// Elasticsearch is a server that knows GET / and _bulk. It is an http.Handler
+// Elasticsearch is a server that knows GET / and _bulk, and can be OpenSearch as
+// well. It is an http.Handler
 // for httptest.NewServer or an http.Server. The zero value is ready; its fields
 // are set before it serves.
 //
@@ -24,7 +25,9 @@ import (
 // must be one line of valid JSON, and an action must hold nothing but what weir
 // sends.
 type Elasticsearch struct {
-	// Version is the version number that it reports; empty: 8.19.0.
+	// OpenSearch answers as OpenSearch does.
+	OpenSearch bool
+	// Version is the version number that it reports; empty: 8.19.0, or 3.6.0.
 	Version string
 	// Verdict is asked about every document that could be stored; nil, or an
 	// ItemError with Status 0: it is stored. It is called under a lock.
@@ -161,16 +164,7 @@ func (es *Elasticsearch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/":
 		es.head(w, Fault{})
-		version := es.Version
-		if version == "" {
-			version = "8.19.0"
-		}
-		answer, _ := json.Marshal(map[string]any{
-			"name": "sinktest", "cluster_name": "sinktest", "cluster_uuid": "c2lua3Rlc3QtY2x1c3Rlcg",
-			"version": map[string]any{"number": version, "build_flavor": "default"},
-			"tagline": "You Know, for Search",
-		})
-		_, _ = w.Write(answer)
+		_, _ = w.Write(es.about())
 	case r.URL.Path == "/_bulk" || strings.HasSuffix(r.URL.Path, "/_bulk"):
 		es.bulk(w, r)
 	default:
@@ -180,9 +174,38 @@ func (es *Elasticsearch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// version is the version number.
+func (es *Elasticsearch) version() string {
+	switch {
+	case es.Version != "":
+		return es.Version
+	case es.OpenSearch:
+		return "3.6.0"
+	}
+	return "8.19.0"
+}
+
+// about is the answer to GET /.
+func (es *Elasticsearch) about() []byte {
+	version, tagline := map[string]any{"number": es.version(), "build_flavor": "default"}, "You Know, for Search"
+	if es.OpenSearch {
+		version = map[string]any{"number": es.version(), "distribution": "opensearch", "build_type": "zip"}
+		tagline = "The OpenSearch Project: https://opensearch.org/"
+	}
+	answer, _ := json.Marshal(map[string]any{
+		"name": "sinktest", "cluster_name": "sinktest", "cluster_uuid": "c2lua3Rlc3QtY2x1c3Rlcg",
+		"version": version, "tagline": tagline,
+	})
+	return answer
+}
+
 // head sets the headers of an answer.
 func (es *Elasticsearch) head(w http.ResponseWriter, f Fault) {
-	if !f.Foreign {
+	switch {
+	case f.Foreign:
+	case es.OpenSearch:
+		w.Header().Set("X-OpenSearch-Version", "OpenSearch/"+es.version()+" (opensearch)")
+	default:
 		w.Header().Set("X-Elastic-Product", "Elasticsearch")
 	}
 	w.Header().Set("Content-Type", "application/json")
@@ -228,6 +251,9 @@ func (es *Elasticsearch) bulk(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	docs, err := parse(r, body)
+	if unknown := "require_data_stream"; es.OpenSearch && err == nil && r.URL.Query().Has(unknown) {
+		err = fmt.Errorf("request [%s] contains unrecognized parameter: [%s]", r.URL.Path, unknown)
+	}
 	seen.Documents = len(docs)
 	note()
 	switch {
@@ -421,7 +447,7 @@ func (es *Elasticsearch) storeOne(out []byte, doc Document) []byte {
 		e = es.Verdict(doc)
 	}
 	if e.Status == 0 && !json.Valid(doc.Source) {
-		e = ItemError{Status: http.StatusBadRequest, Type: "document_parsing_exception", Reason: "failed to parse"}
+		e = ItemError{Status: http.StatusBadRequest, Type: es.ParsingException(), Reason: "failed to parse"}
 	}
 	if e.Status == 0 {
 		e = es.keep(doc)
@@ -440,6 +466,14 @@ func (es *Elasticsearch) storeOne(out []byte, doc Document) []byte {
 		out = append(out, '}')
 	}
 	return append(out, '}')
+}
+
+// ParsingException is the type of the error about a document that cannot be read.
+func (es *Elasticsearch) ParsingException() string {
+	if es.OpenSearch {
+		return "mapper_parsing_exception"
+	}
+	return "document_parsing_exception"
 }
 
 // keep stores doc, or says what is there already.

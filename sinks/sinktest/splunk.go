@@ -229,7 +229,7 @@ func (s *Splunk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			reset(w)
 			return
 		}
-		s.say(w, f, hecAnswer{Code: f.Code})
+		s.say(w, f, HECAnswer{Code: f.Code})
 		return
 	}
 	raw, err := io.ReadAll(r.Body)
@@ -251,10 +251,10 @@ func (s *Splunk) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.note(seen)
 		s.wrong(err.Error())
-		s.say(w, f, hecAnswer{Code: 6})
+		s.say(w, f, HECAnswer{Code: 6})
 		return
 	}
-	var a hecAnswer
+	var a HECAnswer
 	s.mu.Lock()
 	switch {
 	case f.ResetBefore, f.Status != 0 && !f.stored():
@@ -347,31 +347,36 @@ func (s *Splunk) unauthorized(r *http.Request) int {
 	return 0
 }
 
-// hecAnswer is the body of an answer.
-type hecAnswer struct {
-	Text    string          `json:"text,omitempty"`
-	Code    int             `json:"code"`
-	Invalid *int            `json:"invalid-event-number,omitempty"`
-	AckID   *int64          `json:"ackId,omitempty"`
-	Acks    map[string]bool `json:"-"`
+// HECAnswer is the body of an answer.
+type HECAnswer struct {
+	Text    string `json:"text,omitempty"`
+	Code    int    `json:"code"`
+	Invalid *int   `json:"invalid-event-number,omitempty"`
+	AckID   *int64 `json:"ackId,omitempty"`
+	// Acks are the answer to a question for acknowledgements, in place of all else.
+	Acks map[string]bool `json:"-"`
+}
+
+// Render is the answer as the collector writes it, with its own words unless there
+// is a Text.
+func (a HECAnswer) Render() (status int, body []byte) {
+	if a.Acks != nil {
+		body, _ = json.Marshal(map[string]any{"acks": a.Acks})
+		return http.StatusOK, body
+	}
+	if a.Text == "" {
+		a.Text = hecCodes[a.Code].text
+	}
+	body, _ = json.Marshal(a)
+	return hecCodes[a.Code].status, body
 }
 
 // say answers.
-func (s *Splunk) say(w http.ResponseWriter, f HECFault, a hecAnswer) {
-	status := f.Status
-	if status == 0 {
-		status = hecCodes[a.Code].status
-	}
-	a.Text = hecCodes[a.Code].text
-	if f.Text != "" {
-		a.Text = f.Text
-	}
-	answer, _ := json.Marshal(a)
-	if a.Acks != nil {
-		answer, _ = json.Marshal(map[string]any{"acks": a.Acks})
-	}
+func (s *Splunk) say(w http.ResponseWriter, f HECFault, a HECAnswer) {
+	a.Text = f.Text
+	status, answer := a.Render()
 	if f.Status != 0 {
-		answer = []byte(f.Body)
+		status, answer = f.Status, []byte(f.Body)
 	}
 	if f.Answer != nil {
 		answer = []byte(*f.Answer)
@@ -398,13 +403,13 @@ func (s *Splunk) say(w http.ResponseWriter, f HECFault, a hecAnswer) {
 var hecGUID = regexp.MustCompile(`^[0-9A-Fa-f]{8}-([0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}$`)
 
 // channel is that of r; with an answer in its place when there is none.
-func (s *Splunk) channel(r *http.Request) (*hecChannel, *hecAnswer) {
+func (s *Splunk) channel(r *http.Request) (*hecChannel, *HECAnswer) {
 	id := r.Header.Get("X-Splunk-Request-Channel")
 	switch {
 	case id == "":
-		return nil, &hecAnswer{Code: 10}
+		return nil, &HECAnswer{Code: 10}
 	case !hecGUID.MatchString(id):
-		return nil, &hecAnswer{Code: 11}
+		return nil, &HECAnswer{Code: 11}
 	}
 	if s.channels == nil {
 		s.channels = make(map[string]*hecChannel)
@@ -416,9 +421,9 @@ func (s *Splunk) channel(r *http.Request) (*hecChannel, *hecAnswer) {
 }
 
 // acks says of each id whether it is indexed. What was told is forgotten.
-func (s *Splunk) acks(r *http.Request, body []byte, seen *HECRequest) hecAnswer {
+func (s *Splunk) acks(r *http.Request, body []byte, seen *HECRequest) HECAnswer {
 	if !s.Acks {
-		return hecAnswer{Code: 14}
+		return HECAnswer{Code: 14}
 	}
 	ch, refused := s.channel(r)
 	if refused != nil {
@@ -429,7 +434,7 @@ func (s *Splunk) acks(r *http.Request, body []byte, seen *HECRequest) hecAnswer 
 	}
 	if err := json.Unmarshal(body, &asked); err != nil || len(asked.Acks) == 0 {
 		s.broken = append(s.broken, fmt.Sprintf("a question for acknowledgements that cannot be read: %.100q", body))
-		return hecAnswer{Code: 6}
+		return HECAnswer{Code: 6}
 	}
 	seen.Acks = asked.Acks
 	s.settle()
@@ -442,25 +447,26 @@ func (s *Splunk) acks(r *http.Request, body []byte, seen *HECRequest) hecAnswer 
 		}
 		said[strconv.FormatInt(id, 10)] = is
 	}
-	return hecAnswer{Acks: said}
+	return HECAnswer{Acks: said}
 }
 
 // events takes a body.
-func (s *Splunk) events(r *http.Request, body []byte, f HECFault, seen *HECRequest) hecAnswer {
+func (s *Splunk) events(r *http.Request, body []byte, f HECFault, seen *HECRequest) HECAnswer {
 	var ch *hecChannel
 	if s.Acks {
-		var refused *hecAnswer
+		var refused *HECAnswer
 		if ch, refused = s.channel(r); refused != nil {
 			return *refused
 		}
 	}
 	if s.Most > 0 && len(body) > s.Most {
-		return hecAnswer{Code: 6, Invalid: new(int)}
+		return HECAnswer{Code: 6, Invalid: new(int)}
 	}
-	events, number, code := s.parse(body)
+	events, number, code, broken := ParseHEC(body, s.refuse)
+	s.broken = append(s.broken, broken...)
 	seen.Events = number
 	if code == 0 && len(events) == 0 {
-		return hecAnswer{Code: 5}
+		return HECAnswer{Code: 5}
 	}
 	p := &hecPending{events: events, lost: f.Drop}
 	switch {
@@ -477,9 +483,9 @@ func (s *Splunk) events(r *http.Request, body []byte, f HECFault, seen *HECReque
 		if code == 7 {
 			number++
 		}
-		return hecAnswer{Code: code, Invalid: &number}
+		return HECAnswer{Code: code, Invalid: &number}
 	}
-	a := hecAnswer{Code: f.Code}
+	a := HECAnswer{Code: f.Code}
 	if ch != nil && !f.NoID {
 		id := ch.next
 		ch.next++
@@ -489,17 +495,18 @@ func (s *Splunk) events(r *http.Request, body []byte, f HECFault, seen *HECReque
 	return a
 }
 
-// parse reads the events of a body up to the first bad one, whose number and
-// code it returns; else their number, and 0.
-func (s *Splunk) parse(body []byte) (events []HECEvent, number, code int) {
+// ParseHEC reads the events of a body up to the first bad one, whose number and
+// code it returns; else their number, and 0. refuse is the code for an event that
+// is not taken, 0 for a good one. broken are the traps that were stepped into.
+func ParseHEC(body []byte, refuse func(*HECEvent) int) (events []HECEvent, number, code int, broken []string) {
 	d := json.NewDecoder(bytes.NewReader(body))
 	for ; ; number++ {
 		var envelope map[string]json.RawMessage
 		if err := d.Decode(&envelope); errors.Is(err, io.EOF) {
-			return events, number, 0
+			return events, number, 0, broken
 		} else if err != nil {
-			s.broken = append(s.broken, fmt.Sprintf("event %d: %v", number, err))
-			return events, number, 6
+			broken = append(broken, fmt.Sprintf("event %d: %v", number, err))
+			return events, number, 6, broken
 		}
 		var e HECEvent
 		for key, raw := range envelope {
@@ -520,20 +527,20 @@ func (s *Splunk) parse(body []byte) (events []HECEvent, number, code int) {
 			case "event":
 				e.Event = raw
 			default:
-				s.broken = append(s.broken, fmt.Sprintf("event %d: the key %q stops indexing", number, key))
-				return events, number, 0
+				broken = append(broken, fmt.Sprintf("event %d: the key %q stops indexing", number, key))
+				return events, number, 0, broken
 			}
 			if err != nil {
-				s.broken = append(s.broken, fmt.Sprintf("event %d: %s: %v", number, key, err))
-				return events, number, 6
+				broken = append(broken, fmt.Sprintf("event %d: %s: %v", number, key, err))
+				return events, number, 6, broken
 			}
 		}
 		if e.Event == nil {
-			s.broken = append(s.broken, fmt.Sprintf("event %d: without an event it is skipped", number))
+			broken = append(broken, fmt.Sprintf("event %d: without an event it is skipped", number))
 			continue
 		}
-		if code := s.refuse(&e); code != 0 {
-			return events, number, code
+		if code := refuse(&e); code != 0 {
+			return events, number, code, broken
 		}
 		events = append(events, e)
 	}

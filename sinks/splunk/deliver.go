@@ -202,13 +202,7 @@ func (d *delivery) postpone(err error) {
 	o := sinks.Outcome{Reason: err.Error()}
 	var re *sinks.RequestError
 	if errors.As(err, &re) {
-		o.Status = re.Status
-		switch {
-		case re.Status == http.StatusTooManyRequests, re.Status == http.StatusServiceUnavailable:
-			o.Note = sinks.Overloaded
-		case re.Misconfigured:
-			o.Note = sinks.Misconfigured
-		}
+		o.Status, o.Note = re.Status, re.Note()
 	}
 	for i := range d.outcomes {
 		if d.outcomes[i] == (sinks.Outcome{}) {

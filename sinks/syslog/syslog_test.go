@@ -235,7 +235,7 @@ func TestReceiverNobodyTrustsIsASettingToMend(t *testing.T) {
 func TestCheckSendsNothing(t *testing.T) {
 	r := &sinktest.Syslog{}
 	s := mustNew(t, testConfig(serve(t, r)))
-	if f := s.Check(t.Context()); f[0].State != sinks.Good || !strings.HasPrefix(f[1].Detail, "D: ") {
+	if f := s.Check(t.Context()); len(f) != 1 || f[0].State != sinks.Good {
 		t.Errorf("%+v", f)
 	}
 	deliver(t, s, batch(1))

@@ -18,7 +18,7 @@ import (
 	"weir/testbed/servers"
 )
 
-// elastic asks a node directly, without weir's client.
+// elastic asks a node, Elasticsearch or OpenSearch, without weir's client.
 type elastic struct {
 	*servers.Elastic
 	b *bed
@@ -125,6 +125,21 @@ func (es *elastic) refused(index string) int64 {
 	}
 	es.must(http.MethodGet, "/"+index+"/_stats/indexing", nil, &answer)
 	return answer.All.Primaries.Indexing.Failed
+}
+
+// rejected is how many tasks the node's pool for writes has refused so far.
+func (es *elastic) rejected() (n int64) {
+	es.b.Helper()
+	var answer struct {
+		Nodes map[string]struct {
+			Pools map[string]struct{ Rejected int64 } `json:"thread_pool"`
+		}
+	}
+	es.must(http.MethodGet, "/_nodes/stats/thread_pool", nil, &answer)
+	for _, node := range answer.Nodes {
+		n += node.Pools["write"].Rejected
+	}
+	return n
 }
 
 // coordinate names one record.

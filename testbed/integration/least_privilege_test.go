@@ -91,6 +91,7 @@ func TestLeastPrivilege(t *testing.T) {
 		l.withoutPrivilege(t, "auto_configure", "indices:data/write/bulk", "create_doc")
 	})
 	t.Run("without our certificate", l.withoutCertificate)
+	t.Run("dead letters", l.deadLetters)
 }
 
 func newLeast(t *testing.T) *least {
@@ -156,22 +157,7 @@ var (
 // and makes the API keys of it.
 func (l *least) grantAsDocumented() {
 	l.Helper()
-	root, err := servers.Root()
-	l.must(err)
-	page, err := os.ReadFile(filepath.Join(root, "docs", "security.md"))
-	l.must(err)
-	commands := aclCommand.FindAllString(string(page), -1)
-	if len(commands) != 4 {
-		l.Fatalf("docs/security.md has %d kafka-acls.sh commands, want 4", len(commands))
-	}
-	for _, c := range commands {
-		c = strings.NewReplacer("kafka-1.example.com:9093", l.kafka.Addr, "--command-config admin.properties ", "").Replace(c)
-		args := append([]string{"org.apache.kafka.tools.AclCommand"}, strings.Fields(c)[1:]...)
-		out, err := exec.CommandContext(l.ctx, filepath.Join(os.Getenv("TESTBED"), "kafka", "kafka-cli"), args...).CombinedOutput()
-		if err != nil {
-			l.Fatalf("%s: %v\n%s", c, err, out)
-		}
-	}
+	page := l.grantACLs("security.md", 4)
 	for _, m := range jsonBlock.FindAllSubmatch(page, -1) {
 		name, key := l.makeKey(m[1])
 		l.keys[name] = key
@@ -181,6 +167,29 @@ func (l *least) grantAsDocumented() {
 			l.Fatalf("docs/security.md gives no key %s", name)
 		}
 	}
+}
+
+// grantACLs runs the commands of a page of the documentation, which are to be n,
+// with Kafka's own tool.
+func (l *least) grantACLs(name string, n int) (page []byte) {
+	l.Helper()
+	root, err := servers.Root()
+	l.must(err)
+	page, err = os.ReadFile(filepath.Join(root, "docs", name))
+	l.must(err)
+	commands := aclCommand.FindAllString(string(page), -1)
+	if len(commands) != n {
+		l.Fatalf("docs/%s has %d kafka-acls.sh commands, want %d", name, len(commands), n)
+	}
+	for _, c := range commands {
+		c = strings.NewReplacer("kafka-1.example.com:9093", l.kafka.Addr, "--command-config admin.properties ", "").Replace(c)
+		args := append([]string{"org.apache.kafka.tools.AclCommand"}, strings.Fields(c)[1:]...)
+		out, err := exec.CommandContext(l.ctx, filepath.Join(os.Getenv("TESTBED"), "kafka", "kafka-cli"), args...).CombinedOutput()
+		if err != nil {
+			l.Fatalf("%s: %v\n%s", c, err, out)
+		}
+	}
+	return page
 }
 
 func (l *least) makeKey(body []byte) (name, key string) {
@@ -386,6 +395,31 @@ func (l *least) withoutCertificate(t *testing.T) {
 	p = m.weir("with-certificate", m.cfg)
 	m.settled(p)
 	m.stop(p)
+}
+
+// deadLetters looks at the dead letters and sends them again with the rights that
+// docs/dlq.md adds; without them, weir says which one is missing.
+func (l *least) deadLetters(t *testing.T) {
+	m := l.in(t)
+	m.useKey(m.keys["weir-run"])
+	path := m.file("dlq")
+	if out, err := combined(m.ctx, m.bin, "dlq", "ls", "-c", path); err == nil || !strings.Contains(out, "READ") || !strings.Contains(out, leastDLQ) {
+		t.Errorf("without READ on the dead letters: %v\n%s", err, out)
+	}
+	m.grantACLs("dlq.md", 2)
+	m.eventually("the rights are in force", nil, func() (bool, error) {
+		out, err := combined(m.ctx, m.bin, "dlq", "ls", "-c", path)
+		return err == nil && strings.Contains(out, leastName), fmt.Errorf("%w: %s", err, out)
+	})
+	before := m.waiting(path)
+	if before < int64(m.dead) {
+		t.Errorf("%d dead letters wait, want at least %d", before, m.dead)
+	}
+	// What is wrong with them is not mended: they are refused again, and stay.
+	out, err := combined(m.ctx, m.bin, "dlq", "redrive", "--connector", leastName, "-c", path)
+	if after := m.waiting(path); after != before || strings.Contains(out, "right") {
+		t.Errorf("%d dead letters wait, %d before: %v\n%s", after, before, err, out)
+	}
 }
 
 func (l *least) grant(kind kmsg.ACLResourceType, name string, op kmsg.ACLOperation) {

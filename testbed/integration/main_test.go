@@ -70,6 +70,11 @@ var (
 	theNode  = sync.OnceValues(func() (*servers.Elastic, error) {
 		return set.Elastic(context.Background(), servers.ElasticOptions{})
 	})
+	theOpenSearch = sync.OnceValues(func() (*servers.Elastic, error) {
+		return set.Elastic(context.Background(), servers.ElasticOptions{
+			OpenSearch: true, Settings: "thread_pool.write.size=1 thread_pool.write.queue_size=1",
+		})
+	})
 	theBinary = sync.OnceValues(func() (string, error) {
 		root, err := servers.Root()
 		if err != nil {
@@ -143,6 +148,22 @@ func (b *bed) ownNode(o servers.ElasticOptions) *elastic {
 	n, err := set.Elastic(b.ctx, o)
 	b.need(err)
 	return b.elastic(n)
+}
+
+// openSearch is the shared OpenSearch. Its queue for writes is as short as can be,
+// so that it refuses part of what comes at a time.
+func (b *bed) openSearch() *elastic {
+	b.Helper()
+	n, err := theOpenSearch()
+	b.need(err)
+	return b.elastic(n)
+}
+
+// config reads topic into es.
+func (b *bed) config(topic string, es *elastic) *bridge.Config {
+	cfg := bridge.NewConfig(b.kafka.Addr, topic, es.URL)
+	cfg.Sink["flavor"] = es.Flavor
+	return cfg
 }
 
 func (b *bed) elastic(n *servers.Elastic) *elastic {

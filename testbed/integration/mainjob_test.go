@@ -30,14 +30,19 @@ func TestRealEventsOnElasticsearch9(t *testing.T) {
 	mainJob(b, b.ownNode(servers.ElasticOptions{Version: "9.1.3"}))
 }
 
-// mainJob reads the real events twice. Elasticsearch's own dynamic mapping
+func TestRealEventsOnOpenSearch(t *testing.T) {
+	b := newBed(t, 5*time.Minute)
+	mainJob(b, b.openSearch())
+}
+
+// mainJob reads the real events twice. The server's own dynamic mapping
 // refuses nearly half of them, since Keywords is a number in some and hexadecimal
 // text in others: they become dead letters. With the template of `weir init` it
 // takes them.
 func mainJob(b *bed, es *elastic) {
 	topic, records := b.realTopic()
 
-	cfg := bridge.NewConfig(b.kafka.Addr, topic, es.URL)
+	cfg := b.config(topic, es)
 	began := time.Now()
 	p := b.weir("dynamic", cfg)
 	b.waitCommitted(p, cfg.Group(), topic)
@@ -49,7 +54,7 @@ func mainJob(b *bed, es *elastic) {
 	}
 	// Which of the two kinds wins depends on which event comes first.
 	if dead < 20_000 || dead > 35_000 {
-		b.Errorf("%d dead letters: the mapping was not Elasticsearch's own", dead)
+		b.Errorf("%d dead letters: the mapping was not the server's own", dead)
 	}
 	b.wantMetrics(p, float64(indexed), float64(dead))
 	b.waitReady(p)
@@ -175,10 +180,18 @@ func (b *bed) waitMetricZero(p *bridge.Process, name string) {
 
 func TestDataStreamTakesEventsWithAndWithoutTimestamp(t *testing.T) {
 	b := newBed(t, 2*time.Minute)
-	es := b.node()
+	dataStream(b, b.node())
+}
+
+func TestDataStreamOnOpenSearch(t *testing.T) {
+	b := newBed(t, 2*time.Minute)
+	dataStream(b, b.openSearch())
+}
+
+func dataStream(b *bed, es *elastic) {
 	topic := b.topic("", 3, nil)
 	stream := "logs-" + b.name + "-default"
-	cfg := bridge.NewConfig(b.kafka.Addr, topic, es.URL)
+	cfg := b.config(topic, es)
 	delete(cfg.Sink, "index")
 	cfg.Sink["data_stream"] = stream
 	b.command("init", "-c", b.write("init", cfg))
@@ -194,7 +207,7 @@ func TestDataStreamTakesEventsWithAndWithoutTimestamp(t *testing.T) {
 	es.wantNumbers(stream, n)
 	own := es.count(stream, map[string]any{"term": map[string]any{"@timestamp": "2026-01-02T03:04:05.678Z"}})
 	if own != n/2 {
-		t.Errorf("%d events kept their own @timestamp, want %d", own, n/2)
+		b.Errorf("%d events kept their own @timestamp, want %d", own, n/2)
 	}
 	es.must(http.MethodGet, "/_data_stream/"+stream, nil, nil)
 	b.stop(p)

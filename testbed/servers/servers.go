@@ -1,8 +1,8 @@
 // Package servers finds or starts the real servers that the integration tests
 // and the benchmark run against.
 //
-// An address in the environment wins (WEIR_TEST_KAFKA, WEIR_TEST_ES): that
-// server belongs to somebody else and is never stopped. Else TESTBED names a
+// An address in the environment wins (WEIR_TEST_KAFKA, WEIR_TEST_ES,
+// WEIR_TEST_OPENSEARCH): that server belongs to somebody else and is never stopped. Else TESTBED names a
 // folder with scripts that start servers (kafka/kafka-up, search/es-up, ...).
 // Else the services of docker-compose.yml are used where a Docker engine
 // answers. Else there is nothing, and ErrNone says what to do.

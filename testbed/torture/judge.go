@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -21,6 +22,7 @@ import (
 type mood struct {
 	share float64 // of the requests, or of the documents for item
 	plan  front.Plan
+	acks  bool           // of the questions for acknowledgements, not of what brings events
 	item  account.Status // not Stored: what single documents are answered
 }
 
@@ -29,39 +31,37 @@ type mood struct {
 type judge struct {
 	protocol front.Protocol
 	dir      string
+	sock     string
 	addr     string // of the front
 	proxy    *proxy.Proxy
 
 	mu    sync.Mutex
-	acct  *account.Account // of the round that runs; nil: none
+	acct  *account.Account // of the round; nil: it is over
 	moods map[*mood]struct{}
 	allow func(credentials string) bool // nil: everybody
 
-	front *exec.Cmd
-	stdin io.Closer
+	front    *exec.Cmd
+	stdin    io.Closer
+	listener net.Listener // for the front
 }
 
-func startJudge(protocol front.Protocol, dir string, base ports) (*judge, error) {
-	j := &judge{protocol: protocol, dir: dir, addr: base.addr(portFront), moods: map[*mood]struct{}{}}
-	if _, err := front.Listen(j.socket(), j); err != nil {
+// startJudge plays protocol for one round. place says which of the round's backends
+// it is.
+func startJudge(protocol front.Protocol, a *account.Account, dir string, base ports, place int) (*judge, error) {
+	j := &judge{
+		protocol: protocol, acct: a, dir: dir, addr: base.addr(portFront + 2*place),
+		sock:  filepath.Join(dir, fmt.Sprintf("judge-%d.sock", place)),
+		moods: map[*mood]struct{}{},
+	}
+	var err error
+	if j.listener, err = front.Listen(j.sock, j); err != nil {
 		return nil, err
 	}
 	if err := j.startFront(); err != nil {
 		return nil, err
 	}
-	var err error
-	j.proxy, err = proxy.Start(base.addr(portSinkProxy), j.addr)
+	j.proxy, err = proxy.Start(base.addr(portSinkProxy+2*place), j.addr)
 	return j, err
-}
-
-func (j *judge) socket() string { return filepath.Join(j.dir, "judge.sock") }
-
-// begin opens the judge for a round, or closes it with nil.
-func (j *judge) begin(a *account.Account) {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	j.acct = a
-	clear(j.moods)
 }
 
 // feel adds a mood until the function that it returns is called.
@@ -77,21 +77,25 @@ func (j *judge) feel(m mood) (over func()) {
 }
 
 // Plan implements front.Account.
-func (j *judge) Plan(credentials string) (front.Plan, error) {
+func (j *judge) Plan(q front.Request) (front.Plan, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	var p front.Plan
-	if j.allow != nil && !j.allow(credentials) {
+	if j.allow != nil && !j.allow(q.Credentials) {
 		p.Before = front.Forbidden
 		return p, nil
 	}
 	for m := range j.moods {
-		if m.item != account.Stored || rand.Float64() >= m.share {
+		if m.item != account.Stored || m.acks != q.Acks || rand.Float64() >= m.share {
 			continue
 		}
 		p.Wait += m.plan.Wait
 		if m.plan.Wait > 0 {
 			p.Wait += time.Duration(rand.Int64N(int64(m.plan.Wait)))
+		}
+		p.Lose = p.Lose || m.plan.Lose
+		if m.plan.Late > 0 {
+			p.Late += time.Duration(rand.Int64N(int64(m.plan.Late)))
 		}
 		if m.plan.Before != front.Well {
 			p.Before = m.plan.Before
@@ -104,13 +108,13 @@ func (j *judge) Plan(credentials string) (front.Plan, error) {
 }
 
 // Store implements front.Account.
-func (j *judge) Store(docs []account.Document, late bool) ([]account.Status, int64, error) {
+func (j *judge) Store(d account.Delivery) ([]account.Status, int64, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.acct == nil {
-		return nil, 0, fmt.Errorf("no round runs")
+		return nil, 0, errOver
 	}
-	answers, receipt := j.acct.Store(docs, late, func() account.Status {
+	answers, receipt := j.acct.Store(d, func() account.Status {
 		for m := range j.moods {
 			if m.item != account.Stored && rand.Float64() < m.share {
 				return m.item
@@ -119,6 +123,37 @@ func (j *judge) Store(docs []account.Document, late bool) ([]account.Status, int
 		return account.Stored
 	})
 	return answers, receipt, nil
+}
+
+// Accept implements front.Account.
+func (j *judge) Accept(d account.Delivery) (int64, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.acct == nil {
+		return 0, errOver
+	}
+	return j.acct.Accept(d), nil
+}
+
+// Index implements front.Account.
+func (j *judge) Index(receipt int64) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.acct == nil {
+		return errOver
+	}
+	j.acct.Index(receipt)
+	return nil
+}
+
+// Doubt implements front.Account.
+func (j *judge) Doubt(channel string) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.acct != nil {
+		j.acct.Doubt(channel)
+	}
+	return nil
 }
 
 // Answered implements front.Account.
@@ -131,6 +166,8 @@ func (j *judge) Answered(receipt int64, ok bool) error {
 	return nil
 }
 
+var errOver = errors.New("the round is over")
+
 // startFront starts the process that speaks the protocol and waits until it
 // listens.
 func (j *judge) startFront() error {
@@ -138,7 +175,7 @@ func (j *judge) startFront() error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(self, "front", "-protocol", j.protocol.Name, "-listen", j.addr, "-account", j.socket(), "-dir", j.dir)
+	cmd := exec.Command(self, "front", "-protocol", j.protocol.Name, "-listen", j.addr, "-account", j.sock, "-dir", j.dir)
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe() // it ends when this process does
 	if err != nil {
@@ -181,8 +218,12 @@ func (j *judge) freeze(on bool) error {
 }
 
 func (j *judge) close() {
+	j.mu.Lock()
+	j.acct = nil
+	j.mu.Unlock()
 	j.killFront()
 	_ = j.proxy.Close()
+	_ = j.listener.Close()
 }
 
 // runFront is the front's process: it ends when its standard input does.

@@ -27,7 +27,7 @@ const (
 	portKafka      = 0 // for the harness; the controller is at 1
 	portKafkaWeir  = 3 // the listener behind the proxy
 	portKafkaProxy = 4 // what weir is told
-	portFront      = 5
+	portFront      = 5 // of the first backend; that of the second is two further
 	portSinkProxy  = 6
 )
 
@@ -70,7 +70,7 @@ func startKafka(ctx context.Context, dir string, base ports) (*kafka, error) {
 		fmt.Sprintf("KAFKA_PORT=%d", int(base)+portKafka), "KAFKA_EXTRA="+extra,
 		"KAFKA_LOG_LEVEL=WARN", "KAFKA_HEAP=384m")
 	if err := k.up(ctx); err != nil {
-		return nil, err
+		return nil, errors.Join(err, k.down(true)) // it may be on its way
 	}
 	if k.proxy, err = proxy.Start(base.addr(portKafkaProxy), base.addr(portKafkaWeir)); err != nil {
 		return nil, errors.Join(err, k.down(true))

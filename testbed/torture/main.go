@@ -24,7 +24,6 @@ import (
 
 	"weir/testbed/bridge"
 	"weir/testbed/servers"
-	"weir/testbed/torture/front"
 )
 
 func main() {
@@ -72,7 +71,7 @@ type options struct {
 	markdown string
 }
 
-func (o *options) register(flags *flag.FlagSet, span time.Duration) {
+func (o *options) register(flags *flag.FlagSet, span time.Duration, backend, what string) {
 	seed := uint64(time.Now().UnixNano() % 1e6)
 	if n, err := strconv.ParseUint(os.Getenv("SEED"), 10, 64); err == nil {
 		seed = n
@@ -81,24 +80,19 @@ func (o *options) register(flags *flag.FlagSet, span time.Duration) {
 	flags.DurationVar(&o.span, "for", span, "how long")
 	flags.IntVar(&o.rate, "rate", 1500, "events a second")
 	flags.IntVar(&o.port, "port", 47100, "first of ten ports on loopback")
+	flags.StringVar(&o.backend, "backend", backend, what)
 	flags.StringVar(&o.keep, "keep", "", "keep the logs of every round in this `folder` (else those of failed rounds in a temporary one)")
 	flags.StringVar(&o.bin, "bin", "", "a weir binary (else it is built)")
-	flags.StringVar(&o.backend, "backend", "elasticsearch", "the backend to play")
 	flags.StringVar(&o.markdown, "md", "", "write a table to this `file`")
 }
 
-// prepare builds weir and starts the broker and the judge. first is called before
-// the judge is started, with the folder of what is thrown away.
-func (o *options) prepare(ctx context.Context, first func(work string) error) (b *bed, end func(), err error) {
-	protocol, err := front.Find(o.backend)
-	if err != nil {
-		return nil, nil, err
-	}
+// prepare builds weir and starts the broker.
+func (o *options) prepare(ctx context.Context) (b *bed, end func(), err error) {
 	root, err := servers.Root()
 	if err != nil {
 		return nil, nil, err
 	}
-	b = &bed{bin: o.bin, dir: o.keep}
+	b = &bed{bin: o.bin, dir: o.keep, ports: ports(o.port)}
 	// Everything that is thrown away: the binary, the broker's data, the socket.
 	work, err := os.MkdirTemp("", "weir-torture-")
 	if err != nil {
@@ -106,14 +100,14 @@ func (o *options) prepare(ctx context.Context, first func(work string) error) (b
 	}
 	b.work = work
 	ends := []func(){func() { _ = os.RemoveAll(work) }}
-	end = func() {
+	endAll := func() {
 		for i := len(ends) - 1; i >= 0; i-- {
 			ends[i]()
 		}
 	}
 	defer func() {
 		if err != nil {
-			end()
+			endAll()
 		}
 	}()
 	if b.dir == "" {
@@ -131,7 +125,7 @@ func (o *options) prepare(ctx context.Context, first func(work string) error) (b
 			return nil, nil, err
 		}
 	}
-	if b.kafka, err = startKafka(ctx, work, ports(o.port)); err != nil {
+	if b.kafka, err = startKafka(ctx, work, b.ports); err != nil {
 		return nil, nil, err
 	}
 	kafka := b.kafka
@@ -140,23 +134,13 @@ func (o *options) prepare(ctx context.Context, first func(work string) error) (b
 			fmt.Fprintln(os.Stderr, "torture:", err)
 		}
 	})
-	if first != nil {
-		if err := first(work); err != nil {
-			return nil, nil, err
-		}
-	}
-	if b.judge, err = startJudge(protocol, work, ports(o.port)); err != nil {
-		return nil, nil, err
-	}
-	ends = append(ends, b.judge.close)
-	b.target.URL = "http://" + b.judge.proxy.Addr()
-	return b, end, nil
+	return b, endAll, nil
 }
 
 func torture(ctx context.Context, args []string) error {
 	var o options
 	flags := flag.NewFlagSet("torture", flag.ContinueOnError)
-	o.register(flags, 5*time.Minute)
+	o.register(flags, 5*time.Minute, "", "these `backends` only, separated by commas")
 	from := flags.Int("from", 1, "first round")
 	rounds := flags.Int("rounds", 0, "how many rounds; 0: as many as begin within -for")
 	only := flags.Int("round", 0, "this round alone, again")
@@ -169,17 +153,25 @@ func torture(ctx context.Context, args []string) error {
 	if *only > 0 {
 		*from, *rounds = *only, 1
 	}
-	var names []string
+	d := deck{seed: o.seed, length: *length, rate: o.rate}
 	if *some != "" {
-		names = strings.Split(*some, ",")
+		d.kinds = strings.Split(*some, ",")
+	}
+	if o.backend != "" {
+		d.backends = strings.Split(o.backend, ",")
+		for _, name := range d.backends {
+			if _, err := findBackend(name); err != nil {
+				return err
+			}
+		}
 	}
 	if *show {
 		for n := *from; n < *from+max(1, *rounds); n++ {
-			fmt.Print(draw(o.seed, n, *length, o.rate, names))
+			fmt.Print(d.draw(n))
 		}
 		return nil
 	}
-	b, end, err := o.prepare(ctx, nil)
+	b, end, err := o.prepare(ctx)
 	if err != nil {
 		return err
 	}
@@ -200,7 +192,7 @@ func torture(ctx context.Context, args []string) error {
 		if *rounds > 0 && n >= *from+*rounds || *rounds == 0 && time.Since(began) >= o.span {
 			break
 		}
-		p := draw(o.seed, n, *length, o.rate, names)
+		p := d.draw(n)
 		res := b.run(ctx, p, torment)
 		if ctx.Err() != nil {
 			break // half a round says nothing

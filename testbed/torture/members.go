@@ -15,10 +15,11 @@ import (
 type members struct {
 	r *round
 
-	mu    sync.Mutex
-	procs [maxMembers]*bridge.Process
-	peak  int64 // resident memory of any of them, in bytes
-	held  float64
+	mu      sync.Mutex
+	started int
+	procs   [maxMembers]*bridge.Process
+	peak    int64 // resident memory of any of them, in bytes
+	held    float64
 }
 
 const (
@@ -37,7 +38,8 @@ func (m *members) start(i int) error {
 	if m.procs[i] != nil {
 		return nil
 	}
-	p, err := bridge.Start(m.r.bed.bin, m.r.dir, fmt.Sprintf("weir-%d", i+1), m.r.config())
+	m.started++
+	p, err := bridge.Start(m.r.bed.bin, m.r.dir, fmt.Sprintf("weir-%d", i+1), m.r.config(i, m.started))
 	if err != nil {
 		return err
 	}
@@ -49,7 +51,7 @@ func (m *members) start(i int) error {
 		defer m.mu.Unlock()
 		if m.procs[i] == p {
 			m.procs[i] = nil
-			m.r.account.Violation("weir %d ended by itself: %s", i+1, lastLines(p.Log(), 5))
+			m.r.violation("weir %d ended by itself: %s", i+1, lastLines(p.Log(), 5))
 		}
 	}()
 	return nil
@@ -69,7 +71,7 @@ func (m *members) kill(i int) {
 	if p := m.take(i); p != nil {
 		m.measure(p)
 		p.Kill()
-		m.r.account.Disrupted(true)
+		m.r.disrupted(true)
 	}
 }
 
@@ -92,9 +94,9 @@ func (m *members) stop(i int) {
 	defer cancel()
 	began := time.Now()
 	code, err := p.Terminate(ctx)
-	m.r.account.Disrupted(false)
+	m.r.disrupted(false)
 	if err != nil || code != 0 {
-		m.r.account.Violation("weir %d: SIGTERM: exit code %d after %s (%v): %s", i+1, code, time.Since(began).Round(time.Millisecond), err, lastLines(p.Log(), 5))
+		m.r.violation("weir %d: SIGTERM: exit code %d after %s (%v): %s", i+1, code, time.Since(began).Round(time.Millisecond), err, lastLines(p.Log(), 5))
 	}
 }
 
@@ -128,7 +130,7 @@ func (m *members) roll(ctx context.Context, n int) error {
 		case len(at) < n:
 			for i := range maxMembers {
 				if m.procAt(i) == nil {
-					m.r.account.Disrupted(false)
+					m.r.disrupted(false)
 					if err := m.start(i); err != nil {
 						return err
 					}
@@ -192,7 +194,7 @@ func (m *members) measure(p *bridge.Process) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if rss > m.r.plan.memoryBound() && m.peak <= m.r.plan.memoryBound() {
-		m.r.account.Violation("resident memory of %d MiB, more than %d MiB", rss>>20, m.r.plan.memoryBound()>>20)
+		m.r.violation("resident memory of %d MiB, more than %d MiB", rss>>20, m.r.plan.memoryBound()>>20)
 	}
 	m.peak = max(m.peak, rss)
 	if err != nil {
@@ -200,7 +202,7 @@ func (m *members) measure(p *bridge.Process) {
 	}
 	held, most := metrics.Sum(bridge.BudgetHeld), metrics.Sum(bridge.Budget)
 	if held > most {
-		m.r.account.Violation("%.0f bytes held, of a budget of %.0f", held, most)
+		m.r.violation("%.0f bytes held, of a budget of %.0f", held, most)
 	}
 	m.held = max(m.held, held)
 }

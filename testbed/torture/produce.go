@@ -23,7 +23,7 @@ type topic struct {
 	admin      sync.Mutex // one change at a time
 	mu         sync.Mutex // producing against changing
 	partitions int32
-	log        *account.Log
+	logs       []*account.Log // for each connector's account
 	cl         *broker.Client // nil: being remade
 	next       int32
 }
@@ -48,7 +48,10 @@ func (t *topic) open(ctx context.Context, partitions int32) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.partitions, t.cl, t.log = partitions, cl, t.round.account.Open(t.name, id)
+	t.partitions, t.cl, t.logs = partitions, cl, nil
+	for _, c := range t.round.connectors {
+		t.logs = append(t.logs, c.account.Open(t.name, id))
+	}
 	return nil
 }
 
@@ -59,14 +62,21 @@ func (t *topic) produce(ctx context.Context, n int) {
 	if t.cl == nil {
 		return
 	}
-	acct := t.round.account
+	connectors := t.round.connectors
 	for range n {
 		t.next = (t.next + 1) % t.partitions
-		number := acct.Produce(t.log, t.next)
-		r := &kgo.Record{Topic: t.name, Partition: t.next, Value: account.Value(acct.Round, number)}
+		// One after the other: each account gives it the same number.
+		var number int64
+		for i, c := range connectors {
+			number = c.account.Produce(t.logs[i], t.next)
+		}
+		r := &kgo.Record{Topic: t.name, Partition: t.next, Value: account.Value(t.round.name, number)}
 		t.cl.TryProduce(ctx, r, func(r *kgo.Record, err error) {
-			if err == nil {
-				acct.Acked(number, r.Offset)
+			if err != nil {
+				return
+			}
+			for _, c := range connectors {
+				c.account.Acked(number, r.Offset)
 			}
 		})
 	}
@@ -119,7 +129,9 @@ func (t *topic) remake(ctx context.Context) error {
 	defer cancel()
 	_ = cl.Flush(flush)
 	cl.Close()
-	t.round.account.Gone(t.log)
+	for i, c := range t.round.connectors {
+		c.account.Gone(t.logs[i])
+	}
 	a := admin{t.round.admin}
 	if err := persist(ctx, func() error { return a.DeleteTopic(ctx, t.name) }); err != nil {
 		return err

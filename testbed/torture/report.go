@@ -4,23 +4,33 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
+
+	"weir/testbed/torture/account"
+	"weir/testbed/torture/front"
 )
 
-func (r result) ok() bool { return r.err == nil && r.counts.Violations == 0 }
+func (r result) ok() bool {
+	return r.err == nil && !slices.ContainsFunc(r.parts, func(p part) bool { return p.counts.Violations > 0 })
+}
 
-// String is the round in a line, and what was found wrong below it.
+// String is the round in a line, one for each of its connectors, and what was found
+// wrong below it.
 func (r result) String() string {
-	c := r.counts
 	verdict := "ok"
 	if !r.ok() {
 		verdict = "FAILED"
 	}
-	s := fmt.Sprintf("%-6s seed %d round %3d %5.1fs produced %6d stored %6d dead %4d re-sent %5d (unexplained %d) late commits %d lost %d violations %d peak %3d MiB  [%s]",
-		verdict, r.plan.seed, r.plan.round, r.took.Seconds(), c.Produced, c.Stored, c.Dead, c.Resent, c.Unexcused, c.LateCommits, c.Lost, c.Violations, r.peak>>20, r.plan.names())
-	for _, f := range r.faults {
-		s += "\n       " + f
+	s := fmt.Sprintf("%-6s seed %d round %3d %5.1fs peak %3d MiB  %s [%s]", verdict, r.plan.seed, r.plan.round, r.took.Seconds(), r.peak>>20, r.plan.backend.name, r.plan.names())
+	for _, p := range r.parts {
+		c := p.counts
+		s += fmt.Sprintf("\n       %s, grade %s: produced %d stored %d (%d twice) dead %d re-sent %d (without a reason %d) late commits %d lost %d violations %d",
+			p.protocol.Name, p.protocol.Grade, c.Produced, c.Stored, c.Twice, c.Dead, c.Resent, c.Unexcused, c.LateCommits, c.Lost, c.Violations)
+		for _, f := range p.faults {
+			s += "\n       " + f
+		}
 	}
 	if r.err != nil {
 		s += "\n       the harness failed: " + r.err.Error()
@@ -52,6 +62,9 @@ func (r result) again(more []string) string {
 // names are the kinds of faults of a plan.
 func (p *plan) names() string {
 	var names []string
+	if p.alone != nil {
+		names = append(names, p.backend.protocols[p.victim].Name+" "+p.alone.name)
+	}
 	for _, f := range p.faults {
 		names = append(names, f.kind.name)
 	}
@@ -71,27 +84,43 @@ func (t *table) add(r result) {
 	}
 }
 
-// totals adds up the rounds.
-func (t *table) totals() (c struct {
-	produced, stored, dead, deadMore, resent, unexcused, late, lost, violations int64
-	latest, took                                                                time.Duration
-	peak                                                                        int64
-}) {
+// total is what rounds came to together, for one protocol or for all.
+type total struct {
+	rounds int
+	account.Counts
+	peak int64
+}
+
+func (t *total) add(c account.Counts, peak int64) {
+	t.rounds++
+	t.Produced += c.Produced
+	t.Stored += c.Stored
+	t.Twice += c.Twice
+	t.Dead += c.Dead
+	t.DeadMore += c.DeadMore
+	t.Resent += c.Resent
+	t.Unexcused += c.Unexcused
+	t.LateCommits += c.LateCommits
+	t.LatestCommit = max(t.LatestCommit, c.LatestCommit)
+	t.Lost += c.Lost
+	t.Violations += c.Violations
+	t.peak = max(t.peak, peak)
+}
+
+// totals adds up the rounds, of all protocols and of each.
+func (t *table) totals() (all total, each map[string]*total, took time.Duration) {
+	each = map[string]*total{}
 	for _, r := range t.results {
-		c.produced += r.counts.Produced
-		c.stored += r.counts.Stored
-		c.dead += r.counts.Dead
-		c.deadMore += r.counts.DeadMore
-		c.resent += r.counts.Resent
-		c.unexcused += r.counts.Unexcused
-		c.late += r.counts.LateCommits
-		c.lost += r.counts.Lost
-		c.violations += r.counts.Violations
-		c.latest = max(c.latest, r.counts.LatestCommit)
-		c.took += r.took
-		c.peak = max(c.peak, r.peak)
+		took += r.took
+		for _, p := range r.parts {
+			if each[p.protocol.Name] == nil {
+				each[p.protocol.Name] = &total{}
+			}
+			each[p.protocol.Name].add(p.counts, r.peak)
+			all.add(p.counts, r.peak)
+		}
 	}
-	return c
+	return all, each, took
 }
 
 // seen counts the faults by kind.
@@ -101,21 +130,38 @@ func (t *table) seen() map[string]int {
 		for _, f := range r.plan.faults {
 			n[f.kind.name]++
 		}
+		if r.plan.alone != nil {
+			n[r.plan.alone.title()]++
+		}
 	}
 	return n
 }
 
-func (t *table) sum() string {
-	c := t.totals()
-	var missing []string
-	seen := t.seen()
+// title is the name of a in a list of kinds.
+func (a *away) title() string { return "one backend of two: " + a.name }
+
+// titles are the names of all kinds of faults.
+func titles() (names []string) {
 	for _, k := range kinds {
-		if seen[k.name] == 0 {
-			missing = append(missing, k.name)
+		names = append(names, k.name)
+	}
+	for _, a := range aways {
+		names = append(names, a.title())
+	}
+	return names
+}
+
+func (t *table) sum() string {
+	c, each, took := t.totals()
+	seen := t.seen()
+	missing := slices.DeleteFunc(titles(), func(name string) bool { return seen[name] > 0 })
+	s := fmt.Sprintf("\n%d rounds in %s, %d failed: %d faults of %d kinds, peak %d MiB\n", len(t.results), took.Round(time.Second), t.failed, sumOf(seen), len(seen), c.peak>>20)
+	for _, p := range front.Protocols {
+		if c := each[p.Name]; c != nil {
+			s += fmt.Sprintf("  %-14s grade %s, %d rounds: produced %d, stored %d (%d twice), dead-lettered %d (%d twice), re-sent %d (%d without a reason), late commits %d (at most %s), lost %d, violations %d\n",
+				p.Name, p.Grade, c.rounds, c.Produced, c.Stored, c.Twice, c.Dead, c.DeadMore, c.Resent, c.Unexcused, c.LateCommits, c.LatestCommit.Round(time.Millisecond), c.Lost, c.Violations)
 		}
 	}
-	s := fmt.Sprintf("\n%d rounds in %s, %d failed: produced %d, stored %d, dead-lettered %d (%d twice), re-sent %d (%d unexplained), late commits %d (at most %s), lost %d, violations %d, peak %d MiB\n",
-		len(t.results), c.took.Round(time.Second), t.failed, c.produced, c.stored, c.dead, c.deadMore, c.resent, c.unexcused, c.late, c.latest.Round(time.Millisecond), c.lost, c.violations, c.peak>>20)
 	if len(missing) > 0 {
 		s += "kinds of faults not seen: " + strings.Join(missing, ", ") + "\n"
 	}
@@ -125,22 +171,34 @@ func (t *table) sum() string {
 // write writes the rounds as Markdown.
 func (t *table) write(path string) error {
 	var b strings.Builder
-	c := t.totals()
-	fmt.Fprintf(&b, "%d rounds, %d events, %d faults of %d kinds, %d rounds failed.\n\n", len(t.results), c.produced, sumOf(t.seen()), len(t.seen()), t.failed)
-	b.WriteString("| fault | times |\n| --- | ---: |\n")
+	c, each, took := t.totals()
 	seen := t.seen()
-	for _, k := range kinds {
-		fmt.Fprintf(&b, "| %s | %d |\n", k.name, seen[k.name])
+	fmt.Fprintf(&b, "%d rounds, %d events, %d faults of %d kinds, %d rounds failed.\n\n", len(t.results), c.Produced, sumOf(seen), len(seen), t.failed)
+	const columns = "produced | stored | once more | dead letters | re-sent | without a reason | lost | violations | peak MiB |\n"
+	figures := func(c account.Counts, peak int64) string {
+		return fmt.Sprintf("%d | %d | %d | %d | %d | %d | %d | %d | %d |\n", c.Produced, c.Stored, c.Twice, c.Dead, c.Resent, c.Unexcused, c.Lost, c.Violations, peak>>20)
 	}
-	b.WriteString("\n| seed | round | s | faults | produced | stored | dead letters | re-sent | unexplained | lost | violations | peak MiB |\n" +
-		"| ---: | ---: | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n")
+	b.WriteString("| backend | grade | rounds | " + columns + "| --- | --- | ---: | " + strings.Repeat("---: | ", 8) + "---: |\n")
+	for _, p := range front.Protocols {
+		if c := each[p.Name]; c != nil {
+			fmt.Fprintf(&b, "| %s | %s | %d | %s", p.Name, p.Grade, c.rounds, figures(c.Counts, c.peak))
+		}
+	}
+	b.WriteString("\n| fault | times |\n| --- | ---: |\n")
+	for _, name := range titles() {
+		fmt.Fprintf(&b, "| %s | %d |\n", name, seen[name])
+	}
+	b.WriteString("\n| seed | round | s | backend | faults | " + columns + "| ---: | ---: | ---: | --- | --- | " + strings.Repeat("---: | ", 8) + "---: |\n")
 	for _, r := range t.results {
-		fmt.Fprintf(&b, "| %d | %d | %.0f | %s%s | %d | %d | %d | %d | %d | %d | %d | %d |\n",
-			r.plan.seed, r.plan.round, r.took.Seconds(), r.plan.names(), ordered(r.plan), r.counts.Produced, r.counts.Stored, r.counts.Dead,
-			r.counts.Resent, r.counts.Unexcused, r.counts.Lost, r.counts.Violations, r.peak>>20)
+		for i, p := range r.parts {
+			faults := "the same"
+			if i == 0 {
+				faults = r.plan.names() + ordered(r.plan)
+			}
+			fmt.Fprintf(&b, "| %d | %d | %.0f | %s | %s | %s", r.plan.seed, r.plan.round, r.took.Seconds(), p.protocol.Name, faults, figures(p.counts, r.peak))
+		}
 	}
-	fmt.Fprintf(&b, "| | **all** | %.0f | | %d | %d | %d | %d | %d | %d | %d | %d |\n",
-		c.took.Seconds(), c.produced, c.stored, c.dead, c.resent, c.unexcused, c.lost, c.violations, c.peak>>20)
+	fmt.Fprintf(&b, "| | **all** | %.0f | | | %s", took.Seconds(), figures(c.Counts, c.peak))
 	return os.WriteFile(path, []byte(b.String()), 0o644)
 }
 

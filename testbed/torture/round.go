@@ -20,23 +20,25 @@ import (
 type bed struct {
 	bin   string
 	kafka *kafka
-	judge *judge
-	// target is how weir reaches the judge.
+	ports ports
+	// target is how weir reaches the backends, but for where they are.
 	target front.Target
-	dir    string // of the logs
-	work   string // of what is thrown away at the end
+	// allow says whose requests the backends take; nil: everybody's.
+	allow func(credentials string) bool
+	dir   string // of the logs
+	work  string // of what is thrown away at the end
 }
 
-// round is one round: topics, a group and an account of its own.
+// round is one round: topics and connectors of its own.
 type round struct {
-	bed     *bed
-	plan    *plan
-	name    string // of the group, and what topics begin with
-	dir     string
-	account *account.Account
-	admin   *broker.Client
-	topics  []*topic
-	members *members
+	bed        *bed
+	plan       *plan
+	name       string // what groups and topics begin with
+	dir        string
+	connectors []*connector
+	admin      *broker.Client
+	topics     []*topic
+	members    *members
 }
 
 const (
@@ -55,48 +57,70 @@ const (
 	brokenWithin = 45 * time.Second
 )
 
-func (r *round) letters() string { return r.name + ".dlq" }
-
-// config is the members' weir.yaml.
-func (r *round) config() *bridge.Config {
-	names := make([]string, len(r.topics))
-	for i, t := range r.topics {
-		names[i] = t.name
-	}
-	target := r.bed.target
-	target.Gzip = r.plan.gzip
-	connector := bridge.M{
-		"name":        "torture",
-		"topics":      names,
-		"group":       r.name,
-		"ordered":     r.plan.ordered,
-		"drain":       drain.String(),
-		"batch":       bridge.M{"records": r.plan.records, "linger": r.plan.linger.String()},
-		"in_flight":   bridge.M{"max": r.plan.inFlight},
-		"retry":       bridge.M{"initial": "50ms", "max": "1s"},
-		"dead_letter": bridge.M{"topic": r.letters()},
-		"sink":        r.bed.judge.protocol.Sink(target),
+// config is the weir.yaml of the process-th process, which is started at place.
+func (r *round) config(place, process int) *bridge.Config {
+	var connectors []bridge.M
+	for _, c := range r.connectors {
+		connectors = append(connectors, c.config(place, process))
 	}
 	return &bridge.Config{
 		File: bridge.M{
 			"kafka":      bridge.M{"brokers": []string{r.bed.kafka.proxy.Addr()}},
 			"memory":     fmt.Sprintf("%dMiB", r.plan.memory),
 			"log":        bridge.M{"level": "info"},
-			"connectors": []bridge.M{connector},
+			"connectors": connectors,
 		},
-		Connector: connector,
 	}
+}
+
+// disrupted tells all accounts that a member ends or partitions move.
+func (r *round) disrupted(killed bool) {
+	for _, c := range r.connectors {
+		c.account.Disrupted(killed)
+	}
+}
+
+// trouble tells all accounts that answers or commits may be lost from now on.
+func (r *round) trouble() (over func()) {
+	var overs []func()
+	for _, c := range r.connectors {
+		overs = append(overs, c.account.Trouble())
+	}
+	return func() {
+		for _, f := range overs {
+			f()
+		}
+	}
+}
+
+// violation notes what is no single connector's.
+func (r *round) violation(format string, args ...any) {
+	r.connectors[0].account.Violation(format, args...)
+}
+
+// violations is how many were found so far.
+func (r *round) violations() (n int64) {
+	for _, c := range r.connectors {
+		n += c.account.Counts().Violations
+	}
+	return n
 }
 
 // result is what a round came to.
 type result struct {
-	plan   *plan
-	dir    string // of its logs
-	took   time.Duration
-	counts account.Counts
-	faults []string // violations in words
-	peak   int64    // resident memory of any weir process, in bytes
-	err    error    // the harness itself failed
+	plan  *plan
+	dir   string // of its logs
+	took  time.Duration
+	parts []part // by connector
+	peak  int64  // resident memory of any weir process, in bytes
+	err   error  // the harness itself failed
+}
+
+// part is what a round came to for one connector.
+type part struct {
+	protocol front.Protocol
+	counts   account.Counts
+	faults   []string // violations in words
 }
 
 // run runs one round to its verdict. torment is what is done to it.
@@ -106,10 +130,15 @@ func (b *bed) run(ctx context.Context, p *plan, torment func(context.Context, *r
 	r := &round{bed: b, plan: p, name: fmt.Sprintf("torture-%d-%d-%d", p.seed, p.round, began.UnixMilli()%1e6)}
 	r.dir = filepath.Join(b.dir, r.name)
 	res.dir = r.dir
-	r.account = account.New(r.name, p.ordered)
+	for _, protocol := range p.backend.protocols {
+		r.connectors = append(r.connectors, newConnector(r, protocol))
+	}
 	r.members = &members{r: r}
 	res.err = r.play(ctx, torment)
-	res.counts, res.faults = r.account.Close()
+	for _, c := range r.connectors {
+		counts, faults := c.account.Close()
+		res.parts = append(res.parts, part{c.protocol, counts, faults})
+	}
 	res.peak, res.took = r.members.peak, time.Since(began)
 	r.note(res)
 	return res
@@ -118,13 +147,15 @@ func (b *bed) run(ctx context.Context, p *plan, torment func(context.Context, *r
 // note leaves the plan and what was found beside the logs.
 func (r *round) note(res result) {
 	text := r.plan.String()
-	for _, f := range res.faults {
-		text += f + "\n"
+	for _, p := range res.parts {
+		text += fmt.Sprintf("%s: %+v\n", p.protocol.Name, p.counts)
+		for _, f := range p.faults {
+			text += f + "\n"
+		}
 	}
 	if res.err != nil {
 		text += res.err.Error() + "\n"
 	}
-	text += fmt.Sprintf("%+v\n", res.counts)
 	_ = os.WriteFile(filepath.Join(r.dir, "round.txt"), []byte(text), 0o600)
 }
 
@@ -137,8 +168,13 @@ func (r *round) play(ctx context.Context, torment func(context.Context, *round) 
 		return err
 	}
 	defer r.admin.Close()
-	if err := (admin{r.admin}).make(ctx, r.letters(), letterPartitions); err != nil {
-		return err
+	for _, c := range r.connectors {
+		if c.letters == "" {
+			continue
+		}
+		if err := (admin{r.admin}).make(ctx, c.letters, letterPartitions); err != nil {
+			return err
+		}
 	}
 	for i := range r.plan.topics {
 		t := &topic{name: fmt.Sprintf("%s.t%d", r.name, i), round: r}
@@ -148,8 +184,16 @@ func (r *round) play(ctx context.Context, torment func(context.Context, *round) 
 		r.topics = append(r.topics, t)
 	}
 	defer r.clean()
-	r.bed.judge.begin(r.account)
-	defer r.bed.judge.begin(nil)
+	for i, c := range r.connectors {
+		if c.protocol.Serve == nil {
+			continue
+		}
+		if c.judge, err = startJudge(c.protocol, c.account, r.bed.work, r.bed.ports, i); err != nil {
+			return err
+		}
+		c.judge.allow = r.bed.allow
+		defer c.judge.close()
+	}
 	defer r.members.endAll(true)
 
 	watching, stop := context.WithCancel(ctx)
@@ -157,10 +201,18 @@ func (r *round) play(ctx context.Context, torment func(context.Context, *round) 
 	var watches sync.WaitGroup
 	defer watches.Wait()
 	defer stop()
-	watches.Go(func() { r.watchCommits(watching) })
 	watches.Go(func() { r.members.watch(watching) })
-	if err := r.watchLetters(watching); err != nil {
-		return err
+	for _, c := range r.connectors {
+		watches.Go(func() { c.watchCommits(watching) })
+		if c.judge == nil {
+			watches.Go(func() { c.watchFolders(watching) })
+		}
+		if c.letters == "" {
+			continue
+		}
+		if err := c.watchLetters(watching); err != nil {
+			return err
+		}
 	}
 
 	producing, enough := context.WithCancel(ctx)
@@ -199,7 +251,14 @@ func (r *round) play(ctx context.Context, torment func(context.Context, *round) 
 	r.settle(ctx)
 	r.members.endAll(false)
 	// What was committed at the end counts as well.
-	r.readCommits(ctx, map[string]int{})
+	stop()
+	watches.Wait()
+	for _, c := range r.connectors {
+		c.readCommits(ctx, map[string]int{})
+		if c.judge == nil {
+			c.readFolders(ctx)
+		}
+	}
 	return nil
 }
 
@@ -207,6 +266,22 @@ func (r *round) play(ctx context.Context, torment func(context.Context, *round) 
 func torment(ctx context.Context, r *round) error {
 	ctx, cancel := context.WithTimeout(ctx, faultsWithin)
 	defer cancel()
+	target := r.connectors[r.plan.victim]
+	if f := r.plan.alone; f != nil {
+		for i, c := range r.connectors {
+			if i == r.plan.victim {
+				continue
+			}
+			over, err := f.begin(r, target)
+			if err != nil {
+				return fmt.Errorf("%s: %w", f.name, err)
+			}
+			c.keepsUp(ctx, target.protocol.Name+": "+f.name)
+			if err := over(); err != nil {
+				return fmt.Errorf("%s: %w", f.name, err)
+			}
+		}
+	}
 	locks := map[string]*sync.Mutex{}
 	for _, f := range r.plan.faults {
 		locks[f.kind.what] = &sync.Mutex{}
@@ -222,7 +297,7 @@ func torment(ctx context.Context, r *round) error {
 			lock := locks[f.kind.what]
 			lock.Lock()
 			defer lock.Unlock()
-			if err := f.kind.do(ctx, r, f.last, rand.New(rand.NewPCG(f.seed, 0))); err != nil {
+			if err := f.kind.do(ctx, r, target, f.last, rand.New(rand.NewPCG(f.seed, 0))); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", f.kind.name, err)
 			}
 		})
@@ -236,9 +311,11 @@ func torment(ctx context.Context, r *round) error {
 func (r *round) flow(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, flowWithin, fmt.Errorf("nothing was delivered within %s of the start", flowWithin))
 	defer cancel()
-	for !r.account.Flows() {
-		if !sleep(ctx, 20*time.Millisecond) {
-			return context.Cause(ctx)
+	for _, c := range r.connectors {
+		for !c.account.Flows() {
+			if !sleep(ctx, 20*time.Millisecond) {
+				return context.Cause(ctx)
+			}
 		}
 	}
 	return nil
@@ -249,15 +326,20 @@ func (r *round) settle(ctx context.Context) {
 	began := time.Now()
 	moved, last := began, ""
 	for {
-		why := r.account.Wait()
+		why := ""
+		for _, c := range r.connectors {
+			if w := c.account.Wait(); w != "" {
+				why += c.protocol.Name + ": " + w + " "
+			}
+		}
 		if why == "" || ctx.Err() != nil {
 			return
 		}
 		if why != last {
 			moved, last = time.Now(), why
 		}
-		if time.Since(moved) > settleWithin || time.Since(began) > brokenWithin && r.account.Counts().Violations > 0 {
-			r.account.Violation("not all delivered and committed %s after the last fault, and nothing moved for %s: %s",
+		if time.Since(moved) > settleWithin || time.Since(began) > brokenWithin && r.violations() > 0 {
+			r.violation("not all delivered and committed %s after the last fault, and nothing moved for %s: %s",
 				time.Since(began).Round(time.Second), time.Since(moved).Round(time.Second), why)
 			return
 		}
@@ -286,5 +368,9 @@ func (r *round) clean() {
 	for _, t := range r.topics {
 		_ = r.admin.DeleteTopic(ctx, t.name)
 	}
-	_ = r.admin.DeleteTopic(ctx, r.letters())
+	for _, c := range r.connectors {
+		if c.letters != "" {
+			_ = r.admin.DeleteTopic(ctx, c.letters)
+		}
+	}
 }

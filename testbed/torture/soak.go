@@ -45,35 +45,39 @@ type soaking struct {
 func soak(ctx context.Context, args []string) error {
 	var o options
 	flags := flag.NewFlagSet("torture soak", flag.ContinueOnError)
-	o.register(flags, time.Hour)
+	o.register(flags, time.Hour, front.Elasticsearch.Name, "the `backend` to play")
 	every := flags.Duration("every", time.Minute, "pause between events of daily life")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	s := &soaking{every: *every, span: o.span, done: map[string]int{}}
-	b, end, err := o.prepare(ctx, func(work string) (err error) {
-		if s.authority, err = newAuthority(work); err != nil {
-			return err
-		}
-		s.secret = filepath.Join(work, "sink.key")
-		return s.rotate()
-	})
+	played, err := findBackend(o.backend)
+	if err != nil {
+		return err
+	}
+	if len(played.protocols) > 1 || played.protocols[0].Serve == nil {
+		return fmt.Errorf("a soak plays one backend that is reached by network, not %s", o.backend)
+	}
+	b, end, err := o.prepare(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
-	b.judge.allow = func(credentials string) bool {
+	if s.authority, err = newAuthority(b.work); err != nil {
+		return err
+	}
+	s.secret = filepath.Join(b.work, "sink.key")
+	if err := s.rotate(); err != nil {
+		return err
+	}
+	b.allow = func(credentials string) bool {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		return credentials == s.key
 	}
-	b.target = front.Target{
-		URL:        "https://" + b.judge.proxy.Addr(),
-		CAFile:     s.authority.caFile(),
-		SecretFile: s.secret,
-	}
+	b.target = front.Target{CAFile: s.authority.caFile(), SecretFile: s.secret}
 	p := &plan{
-		seed: o.seed, topics: 2, partitions: 6, members: 1, gzip: true, memory: 32,
+		seed: o.seed, backend: played, topics: 2, partitions: 6, members: 1, gzip: true, memory: 32,
 		records: 1000, linger: 200 * time.Millisecond, inFlight: 8, rate: o.rate,
 	}
 	res := b.run(ctx, p, s.live)
@@ -123,13 +127,13 @@ type daily struct {
 
 var life = []daily{
 	{"sink restarted", func(ctx context.Context, s *soaking) error {
-		s.r.bed.judge.killFront()
+		s.connector().judge.killFront()
 		sleep(ctx, 5*time.Second)
-		return s.r.bed.judge.startFront()
+		return s.connector().judge.startFront()
 	}},
 	{"members added and removed", func(ctx context.Context, s *soaking) error {
 		for i := 1; i < 3; i++ {
-			s.r.account.Disrupted(false)
+			s.r.disrupted(false)
 			if err := s.r.members.start(i); err != nil {
 				return err
 			}
@@ -147,20 +151,20 @@ var life = []daily{
 			return err
 		}
 		// It is shown at the next handshake: the connections end as well.
-		defer s.r.account.Trouble()()
-		p := s.r.bed.judge.proxy
+		defer s.r.trouble()()
+		p := s.connector().judge.proxy
 		p.Set(proxy.Mode{Cut: true})
 		defer p.Set(proxy.Mode{})
 		sleep(ctx, 200*time.Millisecond)
 		return nil
 	}},
 	{"sink slow for a while", func(ctx context.Context, s *soaking) error {
-		defer s.r.bed.judge.feel(mood{share: 1, plan: front.Plan{Wait: 400 * time.Millisecond}})()
+		defer s.connector().judge.feel(mood{share: 1, plan: front.Plan{Wait: 400 * time.Millisecond}})()
 		sleep(ctx, 10*time.Second)
 		return nil
 	}},
 	{"kafka connections cut", func(ctx context.Context, s *soaking) error {
-		defer s.r.account.Trouble()()
+		defer s.r.trouble()()
 		p := s.r.bed.kafka.proxy
 		p.Set(proxy.Mode{Cut: true})
 		defer p.Set(proxy.Mode{})
@@ -191,7 +195,7 @@ func (s *soaking) live(ctx context.Context, r *round) error {
 		began := time.Now()
 		for s.lag() > s.calm() {
 			if time.Since(began) > 90*time.Second {
-				r.account.Violation("the lag is not back %s after %q: %.0f records", time.Since(began).Round(time.Second), d.name, s.lag())
+				r.violation("the lag is not back %s after %q: %.0f records", time.Since(began).Round(time.Second), d.name, s.lag())
 				break
 			}
 			if !sleep(ctx, 500*time.Millisecond) {
@@ -203,12 +207,14 @@ func (s *soaking) live(ctx context.Context, r *round) error {
 		s.done[d.name]++
 		s.back = max(s.back, took)
 		s.mu.Unlock()
-		c := r.account.Counts()
+		c := s.connector().account.Counts()
 		fmt.Printf("%8s %-26s lag back after %5.1fs; produced %d stored %d re-sent %d violations %d; %s\n",
 			time.Since(s.began).Round(time.Second), d.name, took.Seconds(), c.Produced, c.Stored, c.Resent, c.Violations, s.last())
 	}
 	return nil
 }
+
+func (s *soaking) connector() *connector { return s.r.connectors[0] }
 
 // calm is a lag that is none: what is produced while a batch lingers and is
 // committed.
@@ -216,7 +222,7 @@ func (s *soaking) calm() float64 { return float64(s.r.plan.rate) * 1.5 }
 
 // lag is the lag of all members together, as the account sees it.
 func (s *soaking) lag() float64 {
-	c := s.r.account.Counts()
+	c := s.connector().account.Counts()
 	return float64(c.Produced - c.Stored - c.Dead)
 }
 
@@ -289,7 +295,7 @@ func median(samples []sample, of func(sample) float64) float64 {
 }
 
 func (s *soaking) markdown(res result, report string) string {
-	c := res.counts
+	c := res.parts[0].counts
 	return fmt.Sprintf("%s at %d events/s: produced %d, stored %d, dead letters %d, re-sent %d, lost %d, violations %d, peak %d MiB.\n\n%s",
 		res.took.Round(time.Second), res.plan.rate, c.Produced, c.Stored, c.Dead, c.Resent, c.Lost, c.Violations, res.peak>>20, report)
 }

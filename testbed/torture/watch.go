@@ -14,10 +14,10 @@ import (
 
 // watchCommits reads the group's offsets all the time and has each judged: what
 // is committed must have been delivered before.
-func (r *round) watchCommits(ctx context.Context) {
+func (c *connector) watchCommits(ctx context.Context) {
 	strange := map[string]int{} // commits for topics that we did not make: seen how many times
 	for sleep(ctx, 50*time.Millisecond) {
-		r.readCommits(ctx, strange)
+		c.readCommits(ctx, strange)
 	}
 }
 
@@ -25,46 +25,46 @@ func (r *round) watchCommits(ctx context.Context) {
 // that is a violation.
 const strangeLooks = 200
 
-func (r *round) readCommits(ctx context.Context, strange map[string]int) {
+func (c *connector) readCommits(ctx context.Context, strange map[string]int) {
 	ask, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	// First the commits, then the account: the account may be ahead, never behind.
-	commits, err := admin{r.admin}.commits(ask, r.name)
+	commits, err := admin{c.round.admin}.commits(ask, c.group)
 	if err != nil {
 		return // the broker is down
 	}
-	for _, c := range commits {
+	for _, o := range commits {
 		id := ""
-		if f := strings.Fields(c.metadata); len(f) >= 2 {
+		if f := strings.Fields(o.metadata); len(f) >= 2 {
 			id = f[1]
 		}
-		key := c.topic + " " + id
-		if r.account.Committed(c.topic, id, c.partition, c.offset) {
+		key := o.topic + " " + id
+		if c.account.Committed(o.topic, id, o.partition, o.offset) {
 			delete(strange, key)
 			continue
 		}
 		// A topic that was made this moment is entered into the account a little later.
 		if strange[key]++; strange[key] == strangeLooks {
-			r.account.Violation("%s/%d: offset %d is committed with %q, a topic that never was", c.topic, c.partition, c.offset, c.metadata)
+			c.account.Violation("%s/%d: offset %d is committed with %q, a topic that never was", o.topic, o.partition, o.offset, o.metadata)
 		}
 	}
-	r.account.Looked()
-	if r.account.Suspicious() {
-		if ends, err := r.admin.Ends(ask, r.letters()); err == nil {
-			r.account.Ends(ends)
+	c.account.Looked()
+	if c.account.Suspicious() {
+		if ends, err := c.round.admin.Ends(ask, c.letters); err == nil {
+			c.account.Ends(ends)
 		}
 	}
-	r.account.Judge()
+	c.account.Judge()
 }
 
 // watchLetters reads the dead-letter topic all the time.
-func (r *round) watchLetters(ctx context.Context) error {
+func (c *connector) watchLetters(ctx context.Context) error {
 	from := map[int32]kgo.Offset{}
 	for p := range int32(letterPartitions) {
 		from[p] = kgo.NewOffset().AtStart()
 	}
-	cl, err := broker.Dial(r.bed.kafka.addr,
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{r.letters(): from}),
+	cl, err := broker.Dial(c.round.bed.kafka.addr,
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{c.letters: from}),
 		kgo.FetchMaxWait(100*time.Millisecond))
 	if err != nil {
 		return err
@@ -74,7 +74,7 @@ func (r *round) watchLetters(ctx context.Context) error {
 		for ctx.Err() == nil {
 			cl.PollFetches(ctx).EachRecord(func(rec *kgo.Record) {
 				d, id := letter(rec)
-				r.account.Letter(rec.Partition, rec.Offset, d, id)
+				c.account.Letter(rec.Partition, rec.Offset, d, id)
 			})
 		}
 	}()

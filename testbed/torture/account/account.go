@@ -31,12 +31,39 @@ const (
 // Document is one event as it arrived at the backend.
 type Document struct {
 	ID string // the backend's key for it; empty: it has none
-	// Event ends with the value as it was produced, without its first brace.
+	// Event ends with the value as it was produced, without its first brace; with
+	// Whole it is the value.
 	Event     []byte
+	Whole     bool
 	Number    int64 // the event's own
 	Topic     string
+	TopicID   string // empty: it does not say
 	Partition int32
 	Offset    int64
+}
+
+// Delivery is what came in one request.
+type Delivery struct {
+	Documents []Document
+	// Late: the client may be gone already and have sent the documents again.
+	Late bool
+	// Sender is the process that sent it, Channel what its acknowledgement is counted
+	// in; both are asked of Accept only.
+	Sender, Channel string
+}
+
+// Rules are what a backend makes of weir's promise.
+type Rules struct {
+	// Twice: it cannot deduplicate, so an event may be there twice, if there was a
+	// reason to send it again (grades B and C). Else nothing may ever be.
+	Twice bool
+	// AckTimeout: it takes events with Accept and acknowledges them later, and what
+	// it has not acknowledged for so long may be sent again; 0: it does not.
+	AckTimeout time.Duration
+	// Folders: what it holds is found by reading folders with Found. Within one
+	// nothing may be there twice; in two only what was not committed when a member
+	// ended.
+	Folders bool
 }
 
 // event is what is known of one numbered event.
@@ -56,7 +83,22 @@ type event struct {
 	excused   int // of those: times it had to be sent again
 	free      bool
 	checked   bool // an unsettled commit was reported
+
+	// Of a backend that acknowledges later: the receipt, the time and the sender of
+	// the last request that it came with.
+	receipt int64
+	came    time.Time
+	sender  string
+	history string // in words, for a violation
+	// Of one that is read: the folders that hold it, a bit each, and in which
+	// reading of which of them it was seen last.
+	folders uint8
+	seen    [maxFolders]int64
+	twice   bool // in one folder, which was reported
 }
+
+// maxFolders is how many folders there can be.
+const maxFolders = 4
 
 func (e *event) settled() bool { return e.stored || e.dead > 0 }
 
@@ -67,6 +109,18 @@ func (e *event) known() bool { return e.told || e.dead > 0 }
 type receipt struct {
 	events []*event
 	kept   []*event // those that the answer says are there
+	// With Accept: what is not indexed yet, when it came, and in which channel.
+	waiting bool
+	came    time.Time
+	channel *channel
+}
+
+// channel is what acknowledgements are counted in. It is in doubt once an answer
+// in it was lost, since then nobody can tell for sure which request an
+// acknowledgement is for: what came or will come in it may be sent again.
+type channel struct {
+	doubt    bool
+	receipts []*receipt
 }
 
 // Log is one topic as long as it has the same id.
@@ -86,6 +140,7 @@ type part struct {
 	arrived   int64    // behind the highest offset that arrived
 	mark      int64    // below it weir knows every event to be settled
 	passed    []passage
+	read      int64 // what was committed when the last reading of the folders began
 	floor     int64 // what was committed when the present troubles began: nothing below it may be sent again
 }
 
@@ -109,13 +164,16 @@ type suspect struct {
 type Account struct {
 	Round   string
 	Ordered bool // no event of a partition may arrive before an earlier one
+	Rules   Rules
 
 	mu       sync.Mutex
 	start    time.Time
 	events   []*event // by number - 1
 	logs     []*Log
 	ids      map[string]int64
-	receipts map[int64]receipt
+	receipts map[int64]*receipt
+	channels map[string]*channel
+	reading  int64 // of the folders, so far
 	last     int64 // receipt given
 	suspects []suspect
 	letters  map[int32]int64 // read up to, of the dead-letter topic
@@ -129,10 +187,11 @@ type Account struct {
 // Counts sums up a round.
 type Counts struct {
 	Produced int64 // acknowledged by Kafka
-	Stored   int64
+	Stored   int64 // distinct
+	Twice    int64 // copies beside them
 	Dead     int64 // distinct, in the dead-letter topic
 	DeadMore int64 // dead letters that are there once more
-	Resent   int64 // documents that the backend had already
+	Resent   int64 // documents that the backend had already, or had accepted
 	// Unexcused are those of Resent for which there was no reason: neither was
 	// their answer lost nor were they uncommitted when a member ended.
 	Unexcused  int64
@@ -161,8 +220,11 @@ const (
 )
 
 // New opens the books.
-func New(round string, ordered bool) *Account {
-	return &Account{Round: round, Ordered: ordered, start: time.Now(), ids: map[string]int64{}, receipts: map[int64]receipt{}, letters: map[int32]int64{}}
+func New(round string, ordered bool, rules Rules) *Account {
+	return &Account{
+		Round: round, Ordered: ordered, Rules: rules, start: time.Now(), ids: map[string]int64{},
+		receipts: map[int64]*receipt{}, channels: map[string]*channel{}, letters: map[int32]int64{},
+	}
 }
 
 // maxFaults is how many violations are told in words.
@@ -240,23 +302,22 @@ func (a *Account) Acked(n, offset int64) {
 	e.acked = true
 	a.c.Produced++
 	// It may have been delivered and committed before the producer heard of it.
-	if offset < p.committed {
-		a.compare(e, p.committed)
+	if offset < a.compared(p) {
+		a.compare(e, a.compared(p))
 	}
 	a.advance(p)
 }
 
 // Store takes documents, in the order of the request. decide says what becomes
-// of a document that could be stored: Stored, Busy or Failed. late: the client
-// may be gone already and have sent the documents again. The receipt is for
+// of a document that could be stored: Stored, Busy or Failed. The receipt is for
 // Answered.
-func (a *Account) Store(docs []Document, late bool, decide func() Status) (answers []Status, number int64) {
+func (a *Account) Store(in Delivery, decide func() Status) (answers []Status, number int64) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	answers = make([]Status, len(docs))
-	var r receipt
-	for i := range docs {
-		d := &docs[i]
+	answers = make([]Status, len(in.Documents))
+	r := &receipt{}
+	for i := range in.Documents {
+		d := &in.Documents[i]
 		e := a.recognise(d)
 		if e == nil {
 			answers[i] = Refused
@@ -269,7 +330,7 @@ func (a *Account) Store(docs []Document, late bool, decide func() Status) (answe
 			answers[i] = Refused
 			e.refused = true
 		default:
-			if late {
+			if in.Late {
 				e.excused++
 			}
 			if answers[i] = decide(); answers[i] == Stored {
@@ -290,11 +351,11 @@ func (a *Account) recognise(d *Document) *event {
 		return nil
 	}
 	e := a.events[d.Number-1]
-	if e.log.Topic != d.Topic || e.partition != d.Partition || e.offset >= 0 && e.offset != d.Offset {
+	if e.log.Topic != d.Topic || d.TopicID != "" && d.TopicID != e.log.ID || e.partition != d.Partition || e.offset >= 0 && e.offset != d.Offset {
 		a.violation("%s: its document says %s/%d offset %d", e, d.Topic, d.Partition, d.Offset)
 		return nil
 	}
-	if !bytes.HasSuffix(d.Event, Value(a.Round, e.n)[1:]) {
+	if v := Value(a.Round, e.n); !bytes.HasSuffix(d.Event, v[1:]) || d.Whole && len(d.Event) != len(v) {
 		a.violation("%s: its value was altered", e)
 		return nil
 	}
@@ -339,7 +400,14 @@ func (a *Account) keep(e *event, d *Document) Status {
 			return Exists
 		}
 	}
-	if e.stored {
+	switch {
+	case e.stored && a.Rules.Twice:
+		e.resent++
+		a.c.Resent++
+		a.c.Twice++
+		a.excuse(e)
+		return Stored
+	case e.stored:
 		a.violation("%s: stored twice, under ids %q and %q", e, e.id, d.ID)
 		return Stored
 	}
@@ -361,7 +429,7 @@ func (a *Account) excuse(e *event) {
 		e.excused--
 	default:
 		a.c.Unexcused++
-		a.violation("SENT AGAIN without a reason: %s, committed %d, before the last trouble %d", e, p.committed, p.floor)
+		a.violation("SENT AGAIN without a reason: %s, committed %d, before the last trouble %d%s", e, p.committed, p.floor, e.history)
 	}
 }
 
@@ -374,13 +442,24 @@ func (a *Account) Answered(number int64, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	r := a.receipts[number]
-	delete(a.receipts, number)
+	if r == nil {
+		return // of a front that died
+	}
+	if r.channel == nil {
+		delete(a.receipts, number)
+	}
 	if !ok {
 		allow(r.events)
 		return
 	}
+	if r.channel != nil && (r.channel.doubt || time.Since(r.came) > a.Rules.AckTimeout/2) {
+		return // perhaps it was not believed, or was waited for no longer
+	}
 	var touched []*part
 	for _, e := range r.kept {
+		if r.channel != nil && e.receipt != number {
+			continue // sent again meanwhile
+		}
 		e.told = true
 		if p := e.log.part(e.partition); !slices.Contains(touched, p) {
 			touched = append(touched, p)
@@ -395,6 +474,9 @@ func (a *Account) Answered(number int64, ok bool) {
 func (a *Account) FrontDied() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	for _, c := range a.channels {
+		a.doubt(c)
+	}
 	for _, r := range a.receipts {
 		allow(r.events)
 	}
@@ -420,8 +502,8 @@ func (a *Account) Disrupted(killed bool) {
 			continue
 		}
 		for _, p := range l.parts {
-			for o := p.committed; o < p.arrived; o++ {
-				if e := p.events[o]; e != nil && e.arrived {
+			for o := p.committed; o < a.reach(p); o++ {
+				if e := p.events[o]; e != nil && (e.arrived || a.Rules.Folders) {
 					e.excused++
 				}
 			}
@@ -430,7 +512,7 @@ func (a *Account) Disrupted(killed bool) {
 			}
 			// What the mark had passed when it was last due.
 			for _, s := range p.passed {
-				if a.looks-s.looks > CommitLooks && s.offset > p.committed {
+				if a.looks-s.looks > a.commitLooks() && s.offset > p.committed {
 					a.c.LateCommits += s.offset - p.committed
 					a.violation("LATE COMMIT: when a member was killed %s/%d was acknowledged up to offset %d for %s and %d looks, and committed up to %d",
 						l.Topic, slices.Index(l.parts, p), s.offset, now.Sub(s.at).Round(time.Millisecond), a.looks-s.looks, p.committed)
@@ -454,7 +536,7 @@ func (a *Account) Trouble() (over func()) {
 			if fresh {
 				p.floor = p.committed
 			}
-			for o := p.committed; o < p.arrived; o++ {
+			for o := p.committed; o < a.reach(p); o++ {
 				if e := p.events[o]; e != nil {
 					e.free = true
 				}
@@ -518,10 +600,8 @@ func (a *Account) Committed(topic, topicID string, partition int32, offset int64
 			return true
 		}
 		p.committed = offset
-		for ; p.judged < min(offset, int64(len(p.events))); p.judged++ {
-			if e := p.events[p.judged]; e != nil && e.acked {
-				a.compare(e, offset)
-			}
+		if !a.Rules.Folders {
+			a.compareAll(p, offset)
 		}
 		at := slices.IndexFunc(p.passed, func(s passage) bool { return s.offset > offset })
 		if at < 0 {
@@ -531,6 +611,23 @@ func (a *Account) Committed(topic, topicID string, partition int32, offset int64
 		return true
 	}
 	return false
+}
+
+// compared is the commit that p's events were compared with.
+func (a *Account) compared(p *part) int64 {
+	if a.Rules.Folders {
+		return p.read
+	}
+	return p.committed
+}
+
+// compareAll judges all events below a commit that were not judged yet.
+func (a *Account) compareAll(p *part, offset int64) {
+	for ; p.judged < min(offset, int64(len(p.events))); p.judged++ {
+		if e := p.events[p.judged]; e != nil && e.acked {
+			a.compare(e, offset)
+		}
+	}
 }
 
 // Looked notes that the group's commits were read and told with Committed once
@@ -627,13 +724,7 @@ func (a *Account) Wait() string {
 					n++
 				}
 			}
-			end := int64(0)
-			for o := len(p.events) - 1; o >= 0; o-- {
-				if e := p.events[o]; e != nil && e.acked {
-					end = int64(o) + 1
-					break
-				}
-			}
+			end := p.end()
 			open += n
 			if c := max(0, end-p.committed); n > 0 || c > 0 {
 				uncommitted += c

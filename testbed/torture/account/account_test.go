@@ -20,7 +20,7 @@ func (b *books) looks(n int) {
 }
 
 func open(t *testing.T, ordered bool) *books {
-	b := &books{T: t, Account: New("r", ordered)}
+	b := &books{T: t, Account: New("r", ordered, Rules{})}
 	b.log = b.Open("t", "id1")
 	return b
 }
@@ -47,7 +47,7 @@ func (b *books) store(numbers ...int64) ([]Status, int64) {
 	for _, n := range numbers {
 		docs = append(docs, b.document(n))
 	}
-	return b.Store(docs, false, func() Status { return Stored })
+	return b.Store(Delivery{Documents: docs}, func() Status { return Stored })
 }
 
 // want checks that the account's violations are those that begin so, in order.
@@ -137,7 +137,7 @@ func TestStoredTwice(t *testing.T) {
 	b.store(1)
 	d := b.document(1)
 	d.ID = "another"
-	b.Store([]Document{d}, false, func() Status { return Stored })
+	b.Store(Delivery{Documents: []Document{d}}, func() Status { return Stored })
 	b.want("stored twice")
 }
 
@@ -147,7 +147,7 @@ func TestIDOfAnotherEvent(t *testing.T) {
 	b.store(1)
 	d := b.document(2)
 	d.ID = b.document(1).ID
-	b.Store([]Document{d}, false, func() Status { return Stored })
+	b.Store(Delivery{Documents: []Document{d}}, func() Status { return Stored })
 	b.want("is that of event 1", "LOST: event 2")
 }
 
@@ -158,7 +158,7 @@ func TestAlteredEvents(t *testing.T) {
 		b.acked(1)
 		d := b.document(1)
 		change(&d)
-		b.Store([]Document{d}, false, func() Status { return Stored })
+		b.Store(Delivery{Documents: []Document{d}}, func() Status { return Stored })
 		b.want(want, "LOST")
 	}
 	f(func(d *Document) { d.Event[len(d.Event)-3] = '!' }, "its value was altered")

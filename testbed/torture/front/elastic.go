@@ -3,12 +3,10 @@ package front
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"log"
 	"net"
 	"net/http"
 	"strings"
@@ -19,19 +17,12 @@ import (
 
 // Elasticsearch is the bulk API: create by id, 409 for an id that is there.
 var Elasticsearch = Protocol{
-	Name: "elasticsearch",
-	Serve: func(l net.Listener, a Account) error {
-		s := &http.Server{Handler: &elastic{a}, ReadHeaderTimeout: 10 * time.Second, ErrorLog: log.New(io.Discard, "", 0)}
-		return s.Serve(l)
-	},
+	Name:  "elasticsearch",
+	Grade: "A",
+	Serve: func(l net.Listener, a Account) error { return serve(l, &elastic{a}) },
 	Sink: func(t Target) map[string]any {
 		section := map[string]any{"urls": []string{t.URL}, "index": "torture", "timeout": patience.String()}
-		if t.Gzip {
-			section["compression"] = "gzip"
-		}
-		if t.CAFile != "" {
-			section["tls"] = map[string]any{"ca_file": t.CAFile}
-		}
+		t.common(section)
 		if t.SecretFile != "" {
 			section["auth"] = map[string]any{"api_key": "${file:" + t.SecretFile + "}"}
 		}
@@ -41,131 +32,68 @@ var Elasticsearch = Protocol{
 
 type elastic struct{ account Account }
 
-const (
-	// patience is how long weir waits for an answer.
-	patience = 2 * time.Second
-	// sure is how old a request may be for its client to be there for certain: that
-	// a client has given up is heard of a little later, and a busy machine takes its
-	// time.
-	sure = patience / 2
-)
-
-const (
-	maxBody = 64 << 20 // bytes of one request, unpacked
-	maxLine = 16 << 20
-)
-
 func (e *elastic) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	v := &visit{w: w, r: r, began: time.Now(), refusal: elasticRefusal}
 	w.Header().Set("X-Elastic-Product", "Elasticsearch")
 	w.Header().Set("Content-Type", "application/json")
 	switch {
 	case r.URL.Path == "/":
 		_, _ = io.WriteString(w, `{"name":"judge","cluster_name":"judge","cluster_uuid":"judge-------judge------","version":{"number":"8.19.0","build_flavor":"default"},"tagline":"You Know, for Search"}`)
 	case strings.HasSuffix(r.URL.Path, "/_bulk"):
-		e.bulk(w, r)
+		e.bulk(v)
 	default:
-		refuse(w, http.StatusNotFound, "resource_not_found_exception")
+		w.WriteHeader(http.StatusNotFound)
 	}
 }
 
-// refuse answers a whole request with an error.
-func refuse(w http.ResponseWriter, status int, kind string) {
-	w.WriteHeader(status)
-	_, _ = fmt.Fprintf(w, `{"error":{"type":%q,"reason":"the judge says so"},"status":%d}`, kind, status)
+// elasticRefusal refuses a whole request.
+func elasticRefusal(how Spoil) (int, []byte) {
+	status, kind := http.StatusInternalServerError, "internal_server_error"
+	switch how {
+	case Busy:
+		status, kind = http.StatusTooManyRequests, "es_rejected_execution_exception"
+	case Unavailable:
+		status, kind = http.StatusServiceUnavailable, "unavailable_shards_exception"
+	case Forbidden:
+		status, kind = http.StatusUnauthorized, "security_exception"
+	}
+	return status, fmt.Appendf(nil, `{"error":{"type":%q,"reason":"the judge says so"},"status":%d}`, kind, status)
 }
 
-func (e *elastic) bulk(w http.ResponseWriter, r *http.Request) {
-	began := time.Now()
-	there := func() bool { return r.Context().Err() == nil && time.Since(began) < sure }
-	docs, err := documents(r)
+func (e *elastic) bulk(v *visit) {
+	docs, err := bulkDocuments(v)
 	if err != nil {
-		reset(w) // cut off on its way: nothing of it counts
+		v.reset() // cut off on its way: nothing of it counts
 		return
 	}
-	plan, err := e.account.Plan(strings.TrimPrefix(r.Header.Get("Authorization"), "ApiKey "))
+	plan, err := e.account.Plan(Request{Credentials: strings.TrimPrefix(v.r.Header.Get("Authorization"), "ApiKey ")})
 	if err != nil {
-		reset(w)
+		v.reset()
 		return
 	}
 	// Not cut short when the client leaves: a server that is at work on a request
 	// goes on with it.
 	time.Sleep(plan.Wait)
 	if plan.Before != Well {
-		spoil(w, r, plan.Before, nil)
+		v.spoil(plan.Before, nil)
 		return
 	}
-	answers, receipt, err := e.account.Store(docs, !there())
+	answers, receipt, err := e.account.Store(account.Delivery{Documents: docs, Late: !v.there()})
 	if err != nil {
-		reset(w)
+		v.reset()
 		return
 	}
-	body := answer(answers)
-	ok := false
-	switch plan.After {
-	case Well:
-		w.Header().Set("Content-Length", fmt.Sprint(len(body)))
-		_, err := w.Write(body)
-		if err == nil {
-			err = http.NewResponseController(w).Flush()
-		}
-		ok = err == nil && there()
-	case Short:
-		spoil(w, r, Short, answer(answers[:len(answers)-1]))
-	default:
-		spoil(w, r, plan.After, body)
-	}
+	ok := v.hand(plan.After, http.StatusOK, answer(answers), answer(answers[:len(answers)-1]))
 	_ = e.account.Answered(receipt, ok)
 }
 
-// spoil gives anything but the true answer.
-func spoil(w http.ResponseWriter, r *http.Request, how Spoil, body []byte) {
-	switch how {
-	case Busy:
-		refuse(w, http.StatusTooManyRequests, "es_rejected_execution_exception")
-	case Forbidden:
-		refuse(w, http.StatusUnauthorized, "security_exception")
-	case Error:
-		refuse(w, http.StatusInternalServerError, "internal_server_error")
-	case HTML:
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = io.WriteString(w, "<html><body><h1>It works!</h1></body></html>")
-	case Short:
-		_, _ = w.Write(body)
-	case Half:
-		w.Header().Set("Content-Length", fmt.Sprint(max(2, len(body))))
-		_, _ = w.Write(body[:len(body)/2])
-		_ = http.NewResponseController(w).Flush()
-		reset(w)
-	case Never:
-		<-r.Context().Done()
-	default:
-		reset(w)
-	}
-}
-
-// reset ends the connection with an RST.
-func reset(w http.ResponseWriter) {
-	conn, _, err := http.NewResponseController(w).Hijack()
+// bulkDocuments reads the body of a bulk request: pairs of lines.
+func bulkDocuments(v *visit) ([]account.Document, error) {
+	body, err := v.body()
 	if err != nil {
-		return
+		return nil, err
 	}
-	if tcp, ok := conn.(*net.TCPConn); ok {
-		_ = tcp.SetLinger(0)
-	}
-	_ = conn.Close()
-}
-
-// documents reads the body of a bulk request: pairs of lines.
-func documents(r *http.Request) ([]account.Document, error) {
-	body := io.Reader(r.Body)
-	if r.Header.Get("Content-Encoding") == "gzip" {
-		z, err := gzip.NewReader(r.Body)
-		if err != nil {
-			return nil, err
-		}
-		body = z
-	}
-	lines := bufio.NewScanner(io.LimitReader(body, maxBody))
+	lines := bufio.NewScanner(body)
 	lines.Buffer(make([]byte, 0, 64<<10), maxLine)
 	var docs []account.Document
 	for lines.Scan() {

@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,11 @@ type script struct {
 
 	mu     sync.Mutex
 	stored []account.Document
+	// Of a backend that acknowledges.
+	ackPlan  Plan
+	accepted []account.Delivery
+	indexed  chan int64
+	doubts   []string
 }
 
 func (s *script) count() int {
@@ -29,13 +35,46 @@ func (s *script) count() int {
 	return len(s.stored)
 }
 
-func (s *script) Plan(string) (Plan, error) { return s.plan, nil }
-
-func (s *script) Store(docs []account.Document, _ bool) ([]account.Status, int64, error) {
+func (s *script) Plan(q Request) (Plan, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.stored = append(s.stored, docs...)
-	return []account.Status{account.Stored, account.Exists, account.Refused, account.Busy, account.Failed}[:len(docs)], 1, nil
+	if q.Acks {
+		return s.ackPlan, nil
+	}
+	return s.plan, nil
+}
+
+func (s *script) Store(d account.Delivery) ([]account.Status, int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stored = append(s.stored, d.Documents...)
+	return []account.Status{account.Stored, account.Exists, account.Refused, account.Busy, account.Failed}[:len(d.Documents)], 1, nil
+}
+
+func (s *script) Accept(d account.Delivery) (int64, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.accepted = append(s.accepted, d)
+	return int64(len(s.accepted)), nil
+}
+
+func (s *script) Index(receipt int64) error {
+	s.indexed <- receipt
+	return nil
+}
+
+// doubted are the channels in doubt so far.
+func (s *script) doubted() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.doubts)
+}
+
+func (s *script) Doubt(channel string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.doubts = append(s.doubts, channel)
+	return nil
 }
 
 func (s *script) Answered(_ int64, ok bool) error {
@@ -49,16 +88,16 @@ const twoDocuments = `{"create":{"_id":"a"}}
 {"n":2}
 `
 
-// post sends two documents to a front behind a socket, as in a run.
-func post(t *testing.T, s *script) (status int, body string, err error) {
+// play starts a front behind a socket, as in a run, and returns its URL.
+func play(t *testing.T, p Protocol, s *script) string {
 	t.Helper()
-	s.answered = make(chan bool, 1)
+	s.answered = make(chan bool, 10)
 	socket := filepath.Join(t.TempDir(), "s")
 	judge, err := Listen(socket, s)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer judge.Close()
+	t.Cleanup(func() { _ = judge.Close() })
 	a, err := Dial(socket)
 	if err != nil {
 		t.Fatal(err)
@@ -67,18 +106,25 @@ func post(t *testing.T, s *script) (status int, body string, err error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	go func() { _ = Elasticsearch.Serve(l, a) }()
+	t.Cleanup(func() { _ = l.Close() })
+	go func() { _ = p.Serve(l, a) }()
+	return "http://" + l.Addr().String()
+}
 
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	if s.plan.Before == Never || s.plan.After == Never {
-		ctx, cancel = context.WithTimeout(t.Context(), 100*time.Millisecond)
+// send posts body and gives up after wait; 0: after a long while.
+func send(t *testing.T, url, channel, body string, wait time.Duration) (status int, answer string, err error) {
+	t.Helper()
+	if wait == 0 {
+		wait = 10 * time.Second
 	}
+	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://"+l.Addr().String()+"/torture/_bulk", strings.NewReader(twoDocuments))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
 	if err != nil {
 		t.Fatal(err)
 	}
+	req.Header.Set("X-Splunk-Request-Channel", channel)
+	req.Header.Set("Authorization", "Splunk process-1")
 	res, err := new(http.Transport).RoundTrip(req)
 	if err != nil {
 		return 0, "", err
@@ -86,6 +132,16 @@ func post(t *testing.T, s *script) (status int, body string, err error) {
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	return res.StatusCode, string(text), err
+}
+
+// post sends two documents to a front of Elasticsearch.
+func post(t *testing.T, s *script) (status int, body string, err error) {
+	t.Helper()
+	wait := time.Duration(0)
+	if s.plan.Before == Never || s.plan.After == Never {
+		wait = 100 * time.Millisecond
+	}
+	return send(t, play(t, Elasticsearch, s)+"/torture/_bulk", "", twoDocuments, wait)
 }
 
 func TestHonestAnswer(t *testing.T) {
@@ -126,6 +182,7 @@ func TestSpoiltAnswers(t *testing.T) {
 		}
 	}
 	f(Plan{Before: Busy}, 429, false)
+	f(Plan{Before: Unavailable}, 503, false)
 	f(Plan{Before: Error}, 500, false)
 	f(Plan{Before: Forbidden}, 401, false)
 	f(Plan{Before: HTML}, 200, false)

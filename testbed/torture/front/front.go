@@ -17,40 +17,65 @@ type Spoil string
 
 // The ways to treat a request badly.
 const (
-	Well      Spoil = ""
-	Busy      Spoil = "429"         // refused whole
-	Error     Spoil = "500"         // an error of the server
-	Reset     Spoil = "reset"       // the connection is cut
-	Half      Spoil = "half"        // the answer ends in its middle
-	Short     Spoil = "wrong count" // the answer names fewer documents than were sent
-	HTML      Spoil = "html"        // the answer of some proxy
-	Never     Spoil = "never"       // no answer until the client gives up
-	Forbidden Spoil = "401"         // wrong credentials
+	Well        Spoil = ""
+	Busy        Spoil = "429"         // refused whole
+	Unavailable Spoil = "503"         // refused whole
+	Error       Spoil = "500"         // an error of the server
+	Reset       Spoil = "reset"       // the connection is cut
+	Half        Spoil = "half"        // the answer ends in its middle
+	Short       Spoil = "wrong count" // the answer names fewer documents, or acknowledgements, than were sent
+	HTML        Spoil = "html"        // the answer of some proxy
+	Never       Spoil = "never"       // no answer until the client gives up
+	Forbidden   Spoil = "401"         // wrong credentials
+
+	// Of an HTTP Event Collector.
+	NearlyFull Spoil = "24"    // the true answer, and that the queue is nearly full
+	AcksFull   Spoil = "27"    // refused whole: too many acknowledgements are waited for
+	NoID       Spoil = "no id" // success without the acknowledgement id, and lost
+	False      Spoil = "false" // no acknowledgement, whatever is indexed
 )
+
+// Request says what is asked of a backend.
+type Request struct {
+	Credentials string
+	Acks        bool // acknowledgements are asked for
+}
 
 // Plan is what is to be done with one request.
 type Plan struct {
 	Wait   time.Duration // before anything else
 	Before Spoil         // in place of storing
 	After  Spoil         // in place of the answer, once all was stored
+	// Lose loses the documents behind an answer that says that they were accepted.
+	Lose bool
+	// Late is how much later than usual they are indexed.
+	Late time.Duration
 }
 
 // Account is what a front asks of the judge.
 type Account interface {
-	// Plan says how to treat a request with these credentials.
-	Plan(credentials string) (Plan, error)
-	// Store takes documents and says what each is answered. late: the client may be
-	// gone.
-	Store(docs []account.Document, late bool) (answers []account.Status, receipt int64, err error)
-	// Answered says whether the whole of the true answer was handed to the client.
+	// Plan says how to treat a request.
+	Plan(Request) (Plan, error)
+	// Store takes documents and says what each is answered.
+	Store(account.Delivery) (answers []account.Status, receipt int64, err error)
+	// Accept takes documents that are not safe until Index is told the receipt.
+	Accept(account.Delivery) (receipt int64, err error)
+	Index(receipt int64) error
+	// Answered says whether the whole of the true answer was handed to the client;
+	// after Accept that is the acknowledgement.
 	Answered(receipt int64, ok bool) error
+	// Doubt says that an answer may be lost in a channel of acknowledgements.
+	Doubt(channel string) error
 }
 
-// Protocol is one backend: how it is spoken to and how weir is told of it. A new
-// backend is one more of these.
+// Protocol is one backend: how it is spoken to, how weir is told of it and what may
+// be asked of it. A new backend is one more of these.
 type Protocol struct {
-	Name string
-	// Serve answers clients of l until l is closed.
+	Name  string
+	Grade string
+	Rules account.Rules
+	// Serve answers clients of l until l is closed. Nil: weir writes to a folder,
+	// which the judge reads.
 	Serve func(l net.Listener, a Account) error
 	// Sink is the section of weir.yaml for a backend that is to be reached so.
 	Sink func(t Target) map[string]any
@@ -59,13 +84,27 @@ type Protocol struct {
 // Target says how weir is to reach the backend.
 type Target struct {
 	URL        string
+	Dir        string // in place of the URL, where it writes to a folder
 	Gzip       bool
 	CAFile     string // verifies the server; empty: no TLS
 	SecretFile string // holds what the front is shown as credentials; empty: none
+	// Process is another name for each process of weir, which a front that has to
+	// know them is shown as credentials unless there is a SecretFile.
+	Process string
+}
+
+// common adds what all sections have in common that are written to by HTTP.
+func (t Target) common(section map[string]any) {
+	if t.Gzip {
+		section["compression"] = "gzip"
+	}
+	if t.CAFile != "" {
+		section["tls"] = map[string]any{"ca_file": t.CAFile}
+	}
 }
 
 // Protocols are all backends that can be played.
-var Protocols = []Protocol{Elasticsearch}
+var Protocols = []Protocol{Elasticsearch, Splunk, SplunkAcks, File}
 
 // Find is the protocol of that name.
 func Find(name string) (Protocol, error) {
@@ -86,27 +125,32 @@ func Dial(path string) (Account, error) {
 	return remote{c}, err
 }
 
-func (r remote) Plan(credentials string) (p Plan, err error) {
-	err = r.Call("Judge.Plan", credentials, &p)
+func (r remote) Plan(q Request) (p Plan, err error) {
+	err = r.Call("Judge.Plan", q, &p)
 	return p, err
 }
 
-func (r remote) Store(docs []account.Document, late bool) ([]account.Status, int64, error) {
+func (r remote) Store(d account.Delivery) ([]account.Status, int64, error) {
 	var s Stored
-	err := r.Call("Judge.Store", Store{Documents: docs, Late: late}, &s)
+	err := r.Call("Judge.Store", d, &s)
 	return s.Answers, s.Receipt, err
 }
+
+func (r remote) Accept(d account.Delivery) (receipt int64, err error) {
+	err = r.Call("Judge.Accept", d, &receipt)
+	return receipt, err
+}
+
+func (r remote) Index(receipt int64) error { return r.Call("Judge.Index", receipt, new(bool)) }
 
 func (r remote) Answered(receipt int64, ok bool) error {
 	return r.Call("Judge.Answered", Answer{Receipt: receipt, OK: ok}, new(bool))
 }
 
-// Store, Stored and Answer are what travels.
+func (r remote) Doubt(channel string) error { return r.Call("Judge.Doubt", channel, new(bool)) }
+
+// Stored and Answer are what travels, beside what an Account knows.
 type (
-	Store struct {
-		Documents []account.Document
-		Late      bool
-	}
 	Stored struct {
 		Answers []account.Status
 		Receipt int64
@@ -121,19 +165,31 @@ type (
 type Service struct{ Account Account }
 
 // Plan is Account.Plan over the socket.
-func (s *Service) Plan(credentials string, p *Plan) (err error) {
-	*p, err = s.Account.Plan(credentials)
+func (s *Service) Plan(q Request, p *Plan) (err error) {
+	*p, err = s.Account.Plan(q)
 	return err
 }
 
 // Store is Account.Store over the socket.
-func (s *Service) Store(in Store, out *Stored) (err error) {
-	out.Answers, out.Receipt, err = s.Account.Store(in.Documents, in.Late)
+func (s *Service) Store(d account.Delivery, out *Stored) (err error) {
+	out.Answers, out.Receipt, err = s.Account.Store(d)
 	return err
 }
 
+// Accept is Account.Accept over the socket.
+func (s *Service) Accept(d account.Delivery, receipt *int64) (err error) {
+	*receipt, err = s.Account.Accept(d)
+	return err
+}
+
+// Index is Account.Index over the socket.
+func (s *Service) Index(receipt int64, _ *bool) error { return s.Account.Index(receipt) }
+
 // Answered is Account.Answered over the socket.
 func (s *Service) Answered(a Answer, _ *bool) error { return s.Account.Answered(a.Receipt, a.OK) }
+
+// Doubt is Account.Doubt over the socket.
+func (s *Service) Doubt(channel string, _ *bool) error { return s.Account.Doubt(channel) }
 
 // Listen serves a to fronts at the socket at path until the listener is closed.
 func Listen(path string, a Account) (net.Listener, error) {
@@ -145,6 +201,14 @@ func Listen(path string, a Account) (net.Listener, error) {
 	if err != nil {
 		return nil, err
 	}
-	go server.Accept(l)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go server.ServeConn(conn)
+		}
+	}()
 	return l, nil
 }
