@@ -284,23 +284,17 @@ type drawn struct {
 	logbook.Record
 }
 
-// draw makes n records that belong to a part of the range, 0 its beginning and 1 its
-// end.
+// draw makes n records that belong to a part of the log. It begins an hour and a
+// half before the range and ends half an hour behind it.
 func (p *replay) draw(rng *rand.Rand, t *topic, part float64, n int, aborted bool) []drawn {
 	records := make([]drawn, n)
 	for i := range records {
 		d := drawn{topic: t, partition: rng.Int32N(t.partitions)}
-		at := p.from.Add(-30 * time.Minute).Add(time.Duration(part * float64(p.to.Sub(p.from)+time.Hour)))
+		at := p.from.Add(-90 * time.Minute).Add(time.Duration(part * float64(p.to.Sub(p.from)+2*time.Hour)))
 		at = at.Add(time.Duration(rng.Int64N(int64(90*time.Minute))) - 45*time.Minute)
-		switch i % 40 {
-		case 0:
-			at = p.from
-		case 1:
-			at = p.to
-		case 2:
-			at = p.to.Add(-time.Millisecond)
-		case 3:
-			at = p.from.Add(-time.Millisecond)
+		edges := []time.Time{p.from, p.to, p.to.Add(-time.Millisecond), p.from.Add(-time.Millisecond)}
+		if e := i % 40; part > 0.2 && e < len(edges) {
+			at = edges[e]
 		}
 		d.Time = at.UnixMilli()
 		switch rng.IntN(4) {
