@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -197,7 +198,7 @@ func (p *replay) prepare(ctx context.Context) error {
 		if err := p.write(ctx, t, rng); err != nil {
 			return fmt.Errorf("writing the log of %s: %w", t.name, err)
 		}
-		ends, err := p.r.admin.Ends(ctx, t.name)
+		ends, err := p.settledEnds(ctx, t.name)
 		if err != nil {
 			return err
 		}
@@ -227,6 +228,22 @@ func (p *replay) prepare(ctx context.Context) error {
 	_, err = p.command(ctx, "rehydrate", "plan", "-c", config, "--topics", strings.Join(names, ","), "--case", p.r.name, "-o", p.file,
 		"--from", p.from.UTC().Format(time.RFC3339), "--to", p.to.UTC().Format(time.RFC3339))
 	return err
+}
+
+// settledEnds are the ends of a topic once all markers of its transactions are in
+// it.
+func (p *replay) settledEnds(ctx context.Context, topic string) (ends map[int32]int64, err error) {
+	err = persist(ctx, func() error {
+		stable, err := p.r.admin.StableEnds(ctx, topic)
+		if err != nil {
+			return err
+		}
+		if ends, err = p.r.admin.Ends(ctx, topic); err == nil && !maps.Equal(ends, stable) {
+			err = fmt.Errorf("transactions are open up to %v, before %v", stable, ends)
+		}
+		return err
+	})
+	return ends, err
 }
 
 func (p *replay) book(topic string, partition int32) *book {
