@@ -101,10 +101,7 @@ func (m *members) stop(i int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*stopWithin)
 	defer cancel()
 	// A process that was started a moment ago does not listen to signals yet.
-	for {
-		if m.listens(ctx, p) || !sleep(ctx, 20*time.Millisecond) {
-			break
-		}
+	for !m.listens(ctx, p) && sleep(ctx, 20*time.Millisecond) {
 	}
 	ctx, cancel = context.WithTimeout(ctx, stopWithin)
 	defer cancel()

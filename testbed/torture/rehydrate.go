@@ -102,7 +102,8 @@ type replay struct {
 type book struct {
 	logbook.Partition
 	topic *topic
-	end   int64 // of its log, when the plan was made
+	// Of its log when the plan was made: its start, and the end.
+	start, end int64
 	// cuts are the offsets that retention has moved the log's start to, To, and what
 	// was committed before, From: nothing below that can be missing.
 	cuts []logbook.Span
@@ -207,8 +208,12 @@ func (p *replay) prepare(ctx context.Context) error {
 		}
 	}
 	if p.r.plan.replay.taken {
-		if err := p.cut(ctx, p.books[rng.IntN(len(p.books))], 0.2, 0); err != nil {
+		b := p.books[rng.IntN(len(p.books))]
+		if err := p.cut(ctx, b, 0.1+0.4*rng.Float64(), 0); err != nil {
 			return err
+		}
+		for _, c := range b.cuts {
+			b.start = c.To // none, if there is hardly anything in it
 		}
 	}
 	if p.r.plan.replay.live {
@@ -630,6 +635,20 @@ func (p *replay) judge(ctx context.Context) error {
 	return nil
 }
 
+// unseen is the offset below which nobody can know what there was: retention took it
+// before the plan was made, and what it left begins before the range does. Had it
+// begun within, weir would have to count all before as a gap.
+func (p *replay) unseen(b *book) int64 {
+	for o := b.start; b.start > 0 && o < b.end; o++ {
+		if r := b.At(o); r != nil && r.Time < p.from.UnixMilli() {
+			return b.start
+		} else if r != nil {
+			break
+		}
+	}
+	return 0
+}
+
 // judgePartition compares what is sealed of a partition with its log.
 func (p *replay) judgePartition(b *book, s *sealed) {
 	wrong := func(format string, args ...any) {
@@ -638,10 +657,8 @@ func (p *replay) judgePartition(b *book, s *sealed) {
 	acct := p.r.connectors[0].account
 	of := logbook.Range{Span: logbook.Span{From: s.Start, To: s.End}, FromTime: p.from.UnixMilli(), ToTime: p.to.UnixMilli()}
 	// Before and behind what is sealed there is nothing of the range.
-	whole := of
-	whole.Span = logbook.Span{To: b.end}
-	before := whole
-	before.To = min(s.Start, b.end)
+	before := of
+	before.Span = logbook.Span{From: p.unseen(b), To: min(s.Start, b.end)}
 	if n := len(b.Evidence(before).Events); n > 0 {
 		wrong("it begins at %d, and %d events of the range lie before", s.Start, n)
 	}
