@@ -41,6 +41,7 @@ type Process struct {
 
 	cmd     *exec.Cmd
 	logPath string
+	logFrom int64         // bytes that those before it wrote
 	done    chan struct{} // closed when the process was waited for
 }
 
@@ -64,20 +65,25 @@ func Start(bin, dir, name string, cfg *Config, env ...string) (*Process, error) 
 	return p, nil
 }
 
-// Command runs any command of weir. Its log is kept in dir under name.
+// Command runs any command of weir. Its log is kept in dir under name, behind that
+// of those who had the name before.
 func Command(bin, dir, name string, args []string, env ...string) (*Process, error) {
 	log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
+	before, err := log.Stat()
+	if err != nil {
+		return nil, err
+	}
 	cmd := exec.Command(bin, args...)
 	cmd.Env = append(Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &Process{cmd: cmd, logPath: log.Name(), done: make(chan struct{})}
+	p := &Process{cmd: cmd, logPath: log.Name(), logFrom: before.Size(), done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // the exit code is read from ProcessState
 		close(p.done)
@@ -118,7 +124,7 @@ func (p *Process) Log() string {
 	if err != nil {
 		return err.Error()
 	}
-	return string(text)
+	return string(text[p.logFrom:])
 }
 
 // Kill ends the process as a crash would (SIGKILL).

@@ -68,7 +68,7 @@ func (m *members) start(i int) error {
 func (r *round) launch(place, process int) (*bridge.Process, error) {
 	cfg := r.config(place, process)
 	if r.replay != nil {
-		return r.replay.launch(place, process, cfg)
+		return r.replay.launch(place, cfg)
 	}
 	return bridge.Start(r.bed.bin, r.dir, fmt.Sprintf("weir-%d", place+1), cfg)
 }

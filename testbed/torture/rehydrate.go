@@ -141,12 +141,12 @@ func (p *replay) mayEnd(w *bridge.Process) bool {
 // mayFail reports whether an ended weir is a worker that did not get to work since
 // the broker was away: it is a command, and says so to who called it.
 func (p *replay) mayFail(w *bridge.Process) bool {
-	return p != nil && !p.closing.Load() && w.ExitCode() == 1 && !strings.Contains(w.Log(), begins)
+	return p != nil && !p.closing.Load() && w.ExitCode() == 1 && !strings.Contains(w.Log(), begins) && strings.Contains(w.Log(), "kafka")
 }
 
 // launch starts a worker.
-func (p *replay) launch(place, process int, cfg *bridge.Config) (*bridge.Process, error) {
-	name := fmt.Sprintf("worker-%d-%d", place+1, process)
+func (p *replay) launch(place int, cfg *bridge.Config) (*bridge.Process, error) {
+	name := fmt.Sprintf("weir-%d", place+1)
 	config := p.path(name + ".yaml")
 	if err := cfg.Write(config); err != nil {
 		return nil, err
