@@ -35,12 +35,13 @@ func Build(ctx context.Context, root, dir string) (string, error) {
 	return bin, nil
 }
 
-// Process is a running `weir run`.
+// Process is a running weir.
 type Process struct {
-	Admin string // http://127.0.0.1:PORT
+	Admin string // http://127.0.0.1:PORT; empty: it is not a `weir run`
 
 	cmd     *exec.Cmd
 	logPath string
+	logFrom int64         // bytes that those before it wrote
 	done    chan struct{} // closed when the process was waited for
 }
 
@@ -56,18 +57,33 @@ func Start(bin, dir, name string, cfg *Config, env ...string) (*Process, error) 
 	if err := cfg.Write(path); err != nil {
 		return nil, err
 	}
+	p, err := Command(bin, dir, name, []string{"run", "-c", path}, env...)
+	if err != nil {
+		return nil, err
+	}
+	p.Admin = "http://" + listen
+	return p, nil
+}
+
+// Command runs any command of weir. Its log is kept in dir under name, behind that
+// of those who had the name before.
+func Command(bin, dir, name string, args []string, env ...string) (*Process, error) {
 	log, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	cmd := exec.Command(bin, "run", "-c", path)
+	before, err := log.Stat()
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(bin, args...)
 	cmd.Env = append(Environ(), env...)
 	cmd.Stdout, cmd.Stderr = log, log
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
-	p := &Process{Admin: "http://" + listen, cmd: cmd, logPath: log.Name(), done: make(chan struct{})}
+	p := &Process{cmd: cmd, logPath: log.Name(), logFrom: before.Size(), done: make(chan struct{})}
 	go func() {
 		_ = cmd.Wait() // the exit code is read from ProcessState
 		close(p.done)
@@ -96,13 +112,19 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Exited is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.done }
 
+// ExitCode waits until the process has ended and is how it did; -1: by a signal.
+func (p *Process) ExitCode() int {
+	<-p.done
+	return p.cmd.ProcessState.ExitCode()
+}
+
 // Log is what the process wrote to its standard output and error so far.
 func (p *Process) Log() string {
 	text, err := os.ReadFile(p.logPath)
 	if err != nil {
 		return err.Error()
 	}
-	return string(text)
+	return string(text[p.logFrom:])
 }
 
 // Kill ends the process as a crash would (SIGKILL).

@@ -136,6 +136,17 @@ func (c *Client) Metadata(ctx context.Context, topic string) (partitions []int32
 
 // Ends is the offset behind the last record of every partition.
 func (c *Client) Ends(ctx context.Context, topic string) (map[int32]int64, error) {
+	return c.ends(ctx, topic, 0)
+}
+
+// StableEnds are the ends that a reader of committed records sees. They are those
+// of the log once the markers of all transactions are in it, which is a moment after
+// the transactions have ended.
+func (c *Client) StableEnds(ctx context.Context, topic string) (map[int32]int64, error) {
+	return c.ends(ctx, topic, 1)
+}
+
+func (c *Client) ends(ctx context.Context, topic string, isolation int8) (map[int32]int64, error) {
 	partitions, found, err := c.Metadata(ctx, topic)
 	if err != nil {
 		return nil, err
@@ -151,7 +162,7 @@ func (c *Client) Ends(ctx context.Context, topic string) (map[int32]int64, error
 		t.Partitions = append(t.Partitions, rp)
 	}
 	req := kmsg.NewPtrListOffsetsRequest()
-	req.ReplicaID = -1
+	req.ReplicaID, req.IsolationLevel = -1, isolation
 	req.Topics = append(req.Topics, t)
 	// Every partition has its own leader: the answers come one a broker.
 	ends := make(map[int32]int64)

@@ -31,6 +31,7 @@ var backends = []backend{
 	{"splunk_hec_ack", []front.Protocol{front.SplunkAcks}},
 	{"file", []front.Protocol{front.File}},
 	{"fan-out", []front.Protocol{front.Elasticsearch, front.SplunkAcks}},
+	{"rehydrate", []front.Protocol{front.Rehydrate}},
 }
 
 // findBackend is the backend of that name.
@@ -65,6 +66,9 @@ func newConnector(r *round, p front.Protocol) *connector {
 	c := &connector{round: r, protocol: p, group: r.name + "." + p.Name}
 	if !p.Rules.Folders {
 		c.letters = c.group + ".dlq"
+	}
+	if r.plan.replay != nil {
+		c.group = "weir.rehydrate." + r.name
 	}
 	c.account = account.New(r.name, r.plan.ordered, p.Rules)
 	return c

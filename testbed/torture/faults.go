@@ -24,28 +24,37 @@ type kind struct {
 	do func(ctx context.Context, r *round, c *connector, last time.Duration, rng *rand.Rand) error
 }
 
-func every(front.Protocol) bool     { return true }
-func served(p front.Protocol) bool  { return p.Serve != nil }
-func elastic(p front.Protocol) bool { return p.Name == front.Elasticsearch.Name }
-func hec(p front.Protocol) bool     { return p.Name == front.Splunk.Name || acks(p) }
-func acks(p front.Protocol) bool    { return p.Rules.AckTimeout > 0 }
+func every(front.Protocol) bool    { return true }
+func served(p front.Protocol) bool { return p.Serve != nil }
+func elastic(p front.Protocol) bool {
+	return p.Name == front.Elasticsearch.Name || p.Name == front.Rehydrate.Name
+}
+
+// kept: its topics have to stay. A case whose topic is made again is at its end.
+func kept(p front.Protocol) bool { return p.Name == front.Rehydrate.Name }
+func hec(p front.Protocol) bool  { return p.Name == front.Splunk.Name || acks(p) }
+func acks(p front.Protocol) bool { return p.Rules.AckTimeout > 0 }
 
 const (
 	msec = time.Millisecond
 	sec  = time.Second
 )
 
-var killKind = &kind{"weir kill -9", "weir", 200 * msec, 2 * sec, every, weirKill}
+var (
+	killKind = &kind{"weir kill -9", "weir", 200 * msec, 2 * sec, every, weirKill}
+	termKind = &kind{"weir SIGTERM", "weir", 200 * msec, 3 * sec, every, weirTerm}
+	rollKind = &kind{"weir members rolled", "weir", 0, 0, every, weirRoll}
+)
 
 // kinds are all faults that there are. The order is part of what a seed means.
 var kinds = []*kind{
 	killKind,
-	{"weir SIGTERM", "weir", 200 * msec, 3 * sec, every, weirTerm},
-	{"weir members rolled", "weir", 0, 0, every, weirRoll},
+	termKind,
+	rollKind,
 	{"broker kill -9", "broker", 0, 2 * sec, every, brokerDown(true)},
 	{"broker restart", "broker", 0, 1 * sec, every, brokerDown(false)},
 	{"partitions added", "topic", 0, 0, every, partitionsAdded},
-	{"topic remade", "topic", 0, 0, every, topicRemade},
+	{"topic remade", "topic", 0, 0, func(p front.Protocol) bool { return !kept(p) }, topicRemade},
 	{"dead letters refused", "letters", 1 * sec, 5 * sec, served, lettersRefused},
 	{"sink kill -9", "front", 100 * msec, 4 * sec, served, frontKill},
 	{"sink frozen", "front", 1 * sec, 5 * sec, served, frontFreeze},

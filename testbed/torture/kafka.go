@@ -167,6 +167,42 @@ func (a admin) addPartitions(ctx context.Context, topic string, n int32) error {
 	return nil
 }
 
+// clusterID is the cluster's id.
+func (a admin) clusterID(ctx context.Context) (string, error) {
+	res, err := kmsg.NewPtrMetadataRequest().RequestWith(ctx, a.Client)
+	if err != nil {
+		return "", err
+	}
+	if res.ClusterID == nil {
+		return "", errors.New("the cluster has no id")
+	}
+	return *res.ClusterID, nil
+}
+
+// deleteRecords moves the start of a log, as retention does.
+func (a admin) deleteRecords(ctx context.Context, topic string, partition int32, below int64) error {
+	p := kmsg.NewDeleteRecordsRequestTopicPartition()
+	p.Partition, p.Offset = partition, below
+	t := kmsg.NewDeleteRecordsRequestTopic()
+	t.Topic, t.Partitions = topic, append(t.Partitions, p)
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	req.TimeoutMillis = 10_000
+	req.Topics = append(req.Topics, t)
+	for _, shard := range a.RequestSharded(ctx, req) {
+		if shard.Err != nil {
+			return shard.Err
+		}
+		for _, t := range shard.Resp.(*kmsg.DeleteRecordsResponse).Topics {
+			for _, p := range t.Partitions {
+				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
+					return fmt.Errorf("delete records of %s/%d below %d: %w", topic, partition, below, err)
+				}
+			}
+		}
+	}
+	return nil
+}
+
 // commit is a committed offset.
 type commit struct {
 	topic     string

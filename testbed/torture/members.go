@@ -35,11 +35,11 @@ const (
 func (m *members) start(i int) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.procs[i] != nil {
+	if m.procs[i] != nil || m.r.replay.over() {
 		return nil
 	}
 	m.started++
-	p, err := bridge.Start(m.r.bed.bin, m.r.dir, fmt.Sprintf("weir-%d", i+1), m.r.config(i, m.started))
+	p, err := m.r.launch(i, m.started)
 	if err != nil {
 		return err
 	}
@@ -49,12 +49,28 @@ func (m *members) start(i int) error {
 		<-p.Exited()
 		m.mu.Lock()
 		defer m.mu.Unlock()
-		if m.procs[i] == p {
-			m.procs[i] = nil
+		if m.procs[i] != p {
+			return
+		}
+		m.procs[i] = nil
+		switch {
+		case m.r.replay.mayEnd(p):
+		case m.r.replay.mayFail(p):
+			time.AfterFunc(time.Second, func() { _ = m.start(i) })
+		default:
 			m.r.violation("weir %d ended by itself: %s", i+1, lastLines(p.Log(), 5))
 		}
 	}()
 	return nil
+}
+
+// launch starts a weir.
+func (r *round) launch(place, process int) (*bridge.Process, error) {
+	cfg := r.config(place, process)
+	if r.replay != nil {
+		return r.replay.launch(place, cfg)
+	}
+	return bridge.Start(r.bed.bin, r.dir, fmt.Sprintf("weir-%d", place+1), cfg)
 }
 
 // take removes the member at place i from those that run; nil: none does.
@@ -85,19 +101,28 @@ func (m *members) stop(i int) {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*stopWithin)
 	defer cancel()
 	// A process that was started a moment ago does not listen to signals yet.
-	for {
-		if _, err := p.Alive(ctx); err == nil || !sleep(ctx, 20*time.Millisecond) {
-			break
-		}
+	for !m.listens(ctx, p) && sleep(ctx, 20*time.Millisecond) {
 	}
 	ctx, cancel = context.WithTimeout(ctx, stopWithin)
 	defer cancel()
 	began := time.Now()
 	code, err := p.Terminate(ctx)
 	m.r.disrupted(false)
+	if m.r.replay.mayEnd(p) || m.r.replay != nil && (code == interrupted || m.r.replay.mayFail(p)) {
+		return
+	}
 	if err != nil || code != 0 {
 		m.r.violation("weir %d: SIGTERM: exit code %d after %s (%v): %s", i+1, code, time.Since(began).Round(time.Millisecond), err, lastLines(p.Log(), 5))
 	}
+}
+
+// listens reports whether p takes signals, or has ended.
+func (m *members) listens(ctx context.Context, p *bridge.Process) bool {
+	if m.r.replay != nil {
+		return m.r.replay.begun(p)
+	}
+	_, err := p.Alive(ctx)
+	return err == nil
 }
 
 // running are the places of those that run.
@@ -124,7 +149,7 @@ func (m *members) one(rng *rand.Rand) (int, bool) {
 
 // roll starts and stops members one by one until n run.
 func (m *members) roll(ctx context.Context, n int) error {
-	for ctx.Err() == nil {
+	for ctx.Err() == nil && !m.r.replay.over() {
 		at := m.running()
 		switch {
 		case len(at) < n:

@@ -28,6 +28,9 @@ func (r result) String() string {
 		c := p.counts
 		s += fmt.Sprintf("\n       %s, grade %s: produced %d stored %d (%d twice) dead %d re-sent %d (without a reason %d) late commits %d lost %d violations %d",
 			p.protocol.Name, p.protocol.Grade, c.Produced, c.Stored, c.Twice, c.Dead, c.Resent, c.Unexcused, c.LateCommits, c.Lost, c.Violations)
+		if c.Removed > 0 {
+			s += fmt.Sprintf(" taken by retention %d", c.Removed)
+		}
 		for _, f := range p.faults {
 			s += "\n       " + f
 		}
@@ -62,6 +65,9 @@ func (r result) again(more []string) string {
 // names are the kinds of faults of a plan.
 func (p *plan) names() string {
 	var names []string
+	if p.replay != nil {
+		names = append(names, p.replay.words()...)
+	}
 	if p.alone != nil {
 		names = append(names, p.backend.protocols[p.victim].Name+" "+p.alone.name)
 	}
@@ -103,6 +109,7 @@ func (t *total) add(c account.Counts, peak int64) {
 	t.LateCommits += c.LateCommits
 	t.LatestCommit = max(t.LatestCommit, c.LatestCommit)
 	t.Lost += c.Lost
+	t.Removed += c.Removed
 	t.Violations += c.Violations
 	t.peak = max(t.peak, peak)
 }
@@ -145,6 +152,7 @@ func titles() (names []string) {
 	for _, k := range kinds {
 		names = append(names, k.name)
 	}
+	names = append(names, retentionKind.name)
 	for _, a := range aways {
 		names = append(names, a.title())
 	}

@@ -39,6 +39,7 @@ type round struct {
 	admin      *broker.Client
 	topics     []*topic
 	members    *members
+	replay     *replay // nil: weir is a bridge
 }
 
 const (
@@ -134,6 +135,9 @@ func (b *bed) run(ctx context.Context, p *plan, torment func(context.Context, *r
 		r.connectors = append(r.connectors, newConnector(r, protocol))
 	}
 	r.members = &members{r: r}
+	if p.replay != nil {
+		r.replay = newReplay(r)
+	}
 	res.err = r.play(ctx, torment)
 	for _, c := range r.connectors {
 		counts, faults := c.account.Close()
@@ -218,7 +222,14 @@ func (r *round) play(ctx context.Context, torment func(context.Context, *round) 
 	producing, enough := context.WithCancel(ctx)
 	defer enough()
 	var producer sync.WaitGroup
-	producer.Go(func() { r.produce(producing) })
+	if r.replay == nil {
+		producer.Go(func() { r.produce(producing) })
+	} else {
+		if err := r.replay.prepare(ctx); err != nil {
+			return err
+		}
+		defer r.replay.end()
+	}
 	defer producer.Wait()
 	defer enough()
 
@@ -233,7 +244,11 @@ func (r *round) play(ctx context.Context, torment func(context.Context, *round) 
 	if err := torment(ctx, r); err != nil {
 		return err
 	}
-	if len(r.members.running()) == 0 {
+	if r.replay != nil {
+		if err := r.replay.finish(ctx); err != nil {
+			return err
+		}
+	} else if len(r.members.running()) == 0 {
 		if err := r.members.start(0); err != nil {
 			return err
 		}
@@ -248,7 +263,9 @@ func (r *round) play(ctx context.Context, torment func(context.Context, *round) 
 			return fmt.Errorf("the producer of %s: %w", t.name, err)
 		}
 	}
-	r.settle(ctx)
+	if r.replay == nil {
+		r.settle(ctx)
+	}
 	r.members.endAll(false)
 	// What was committed at the end counts as well.
 	stop()
@@ -258,6 +275,9 @@ func (r *round) play(ctx context.Context, torment func(context.Context, *round) 
 		if c.judge == nil {
 			c.readFolders(ctx)
 		}
+	}
+	if r.replay != nil {
+		return r.replay.judge(ctx)
 	}
 	return nil
 }

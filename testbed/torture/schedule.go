@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"weir/testbed/torture/front"
 )
 
 // fault is one thing that is done to the bridge or to what is around it.
@@ -35,6 +37,9 @@ type plan struct {
 	inFlight   int
 	preload    int // events before weir starts
 	rate       int // events a second
+
+	// replay: the log is written first, and replayed; nil: weir is a bridge.
+	replay *replayPlan
 
 	// alone is done first, while nothing else happens, and lasts until the connectors
 	// of the other protocols have shown that it does not concern them; nil: there are
@@ -113,6 +118,10 @@ func (d *deck) next(number int, drawn map[*kind]int) *plan {
 		// What an archive has to stand.
 		chosen = append(chosen, killKind, killKind)
 	}
+	if kept(victim) && len(d.kinds) == 0 {
+		// What a case has to stand.
+		chosen = append(chosen, killKind, pick(rng, termKind, rollKind))
+	}
 	for _, k := range chosen {
 		drawn[k]++
 		p.faults = append(p.faults, fault{
@@ -121,6 +130,9 @@ func (d *deck) next(number int, drawn map[*kind]int) *plan {
 			last: k.least + time.Duration(rng.Int64N(int64(k.most-k.least+1))),
 			seed: rng.Uint64(),
 		})
+	}
+	if victim.Name == front.Rehydrate.Name {
+		p.replay = d.replay(rng, p)
 	}
 	slices.SortStableFunc(p.faults, func(a, b fault) int { return int(a.at - b.at) })
 	return p
@@ -157,6 +169,9 @@ func (p *plan) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "seed %d round %d: %s, %d topics of %d partitions, %d members, ordered %t, gzip %t, memory %d MiB, batch %d, linger %s, in flight %d, preload %d, %d events/s\n",
 		p.seed, p.round, p.backend.name, p.topics, p.partitions, p.members, p.ordered, p.gzip, p.memory, p.records, p.linger, p.inFlight, p.preload, p.rate)
+	if p.replay != nil {
+		fmt.Fprintf(&b, "   %+v\n", *p.replay)
+	}
 	if p.alone != nil {
 		fmt.Fprintf(&b, "   first %s: %s, until the others have kept up\n", p.backend.protocols[p.victim].Name, p.alone.name)
 	}

@@ -128,6 +128,9 @@ func TestSeedOfCI(t *testing.T) {
 			seen[f.kind.name] = true
 		}
 	}
+	if !seen[retentionKind.name] {
+		t.Errorf("no %q", retentionKind.name)
+	}
 	for _, b := range backends {
 		if !seen[b.name] {
 			t.Errorf("no round of %s", b.name)

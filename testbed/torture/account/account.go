@@ -64,6 +64,10 @@ type Rules struct {
 	// nothing may be there twice; in two only what was not committed when a member
 	// ended.
 	Folders bool
+	// Runs: a commit comes when a whole run of records is settled. So nothing is asked
+	// of how soon it comes, and what of a run is settled may be sent again whenever
+	// partitions move.
+	Runs bool
 }
 
 // event is what is known of one numbered event.
@@ -83,6 +87,7 @@ type event struct {
 	excused   int // of those: times it had to be sent again
 	free      bool
 	checked   bool // an unsettled commit was reported
+	removed   bool // retention may have taken it before it was delivered
 
 	// Of a backend that acknowledges later: the receipt, the time and the sender of
 	// the last request that it came with.
@@ -100,7 +105,7 @@ type event struct {
 // maxFolders is how many folders there can be.
 const maxFolders = 4
 
-func (e *event) settled() bool { return e.stored || e.dead > 0 }
+func (e *event) settled() bool { return e.stored || e.dead > 0 || e.removed }
 
 // known reports whether weir has been told that e is settled.
 func (e *event) known() bool { return e.told || e.dead > 0 }
@@ -194,8 +199,10 @@ type Counts struct {
 	Resent   int64 // documents that the backend had already, or had accepted
 	// Unexcused are those of Resent for which there was no reason: neither was
 	// their answer lost nor were they uncommitted when a member ended.
-	Unexcused  int64
-	Lost       int64
+	Unexcused int64
+	Lost      int64
+	// Removed are those that retention took before they were delivered.
+	Removed    int64
 	Violations int64
 	// LateCommits are events that weir knew to be settled for more than
 	// CommitLooks and that were not committed when a member was killed;
@@ -420,7 +427,7 @@ func (a *Account) keep(e *event, d *Document) Status {
 func (a *Account) excuse(e *event) {
 	p := e.log.part(e.partition)
 	switch {
-	case e.free:
+	case e.free || a.Rules.Runs:
 	case a.troubled() && e.offset >= p.floor:
 		// Who sends it has not settled it, so it has not committed it either, and
 		// whoever begins anew begins at what is committed: at no time since the trouble
@@ -507,7 +514,7 @@ func (a *Account) Disrupted(killed bool) {
 					e.excused++
 				}
 			}
-			if !killed || a.troubled() {
+			if !killed || a.troubled() || a.Rules.Runs {
 				continue
 			}
 			// What the mark had passed when it was last due.
@@ -747,8 +754,32 @@ func (a *Account) Close() (Counts, []string) {
 			a.c.Lost++
 			a.violation("LOST: %s", e)
 		}
+		if e.removed && !e.stored && e.dead == 0 {
+			a.c.Removed++
+		}
 	}
 	return a.c, slices.Clone(a.faults)
+}
+
+// Removed notes that retention is about to take what lies below an offset: what was
+// not delivered until then may never be.
+func (a *Account) Removed(l *Log, partition int32, below int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := l.part(partition)
+	for _, e := range p.events[:min(below, int64(len(p.events)))] {
+		if e != nil {
+			e.removed = true
+		}
+	}
+}
+
+// Delivered reports whether event n is in the backend or among the dead letters.
+func (a *Account) Delivered(n int64) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := a.events[n-1]
+	return e.stored || e.dead > 0
 }
 
 // Flows reports whether anything was delivered and committed yet.

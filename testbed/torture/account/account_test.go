@@ -286,3 +286,23 @@ func TestTopicMadeAgain(t *testing.T) {
 	b.Committed("t", "id2", 0, 1)
 	b.want("COMMIT AHEAD: offset 1 is committed, but not delivered: event 2", "LOST: event 2")
 }
+
+// What retention took before it was delivered is not lost, and what was delivered
+// before is not gone.
+func TestRemovedByRetention(t *testing.T) {
+	a := New("round", false, Rules{Runs: true})
+	l := a.Open("t", "id")
+	for n := range int64(3) {
+		a.Produce(l, 0)
+		a.Acked(n+1, n)
+	}
+	a.Store(Delivery{Documents: []Document{{ID: "a", Event: Value("round", 1), Whole: true, Number: 1, Topic: "t", Offset: 0}}}, func() Status { return Stored })
+	a.Removed(l, 0, 2)
+	a.Committed("t", "id", 0, 2)
+	if a.Delivered(2) || !a.Delivered(1) {
+		t.Error("the first one was delivered, and the second one not")
+	}
+	if c, faults := a.Close(); c.Removed != 1 || c.Lost != 1 || c.Violations != 1 {
+		t.Errorf("%+v %q: one was taken, and the third one is lost", c, faults)
+	}
+}

@@ -19,7 +19,7 @@ import (
 var Elasticsearch = Protocol{
 	Name:  "elasticsearch",
 	Grade: "A",
-	Serve: func(l net.Listener, a Account) error { return serve(l, &elastic{a}) },
+	Serve: func(l net.Listener, a Account) error { return serve(l, &elastic{account: a}) },
 	Sink: func(t Target) map[string]any {
 		section := map[string]any{"urls": []string{t.URL}, "index": "torture", "timeout": patience.String()}
 		t.common(section)
@@ -30,7 +30,20 @@ var Elasticsearch = Protocol{
 	},
 }
 
-type elastic struct{ account Account }
+// Rehydrate is the bulk API with the index of a case: requests for another one are
+// refused.
+var Rehydrate = Protocol{
+	Name:  "rehydrate",
+	Grade: "A",
+	Rules: account.Rules{Runs: true},
+	Serve: func(l net.Listener, a Account) error { return serve(l, &elastic{account: a, index: "rehydrate-"}) },
+	Sink:  Elasticsearch.Sink,
+}
+
+type elastic struct {
+	account Account
+	index   string // what an index has to begin with; empty: any
+}
 
 func (e *elastic) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	v := &visit{w: w, r: r, began: time.Now(), refusal: elasticRefusal}
@@ -39,7 +52,7 @@ func (e *elastic) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.URL.Path == "/":
 		_, _ = io.WriteString(w, `{"name":"judge","cluster_name":"judge","cluster_uuid":"judge-------judge------","version":{"number":"8.19.0","build_flavor":"default"},"tagline":"You Know, for Search"}`)
-	case strings.HasSuffix(r.URL.Path, "/_bulk"):
+	case strings.HasSuffix(r.URL.Path, "/_bulk") && strings.HasPrefix(strings.TrimPrefix(r.URL.Path, "/"), e.index):
 		e.bulk(v)
 	default:
 		w.WriteHeader(http.StatusNotFound)

@@ -104,7 +104,7 @@ func (t Target) common(section map[string]any) {
 }
 
 // Protocols are all backends that can be played.
-var Protocols = []Protocol{Elasticsearch, Splunk, SplunkAcks, File}
+var Protocols = []Protocol{Elasticsearch, Splunk, SplunkAcks, File, Rehydrate}
 
 // Find is the protocol of that name.
 func Find(name string) (Protocol, error) {
