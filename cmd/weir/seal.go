@@ -103,7 +103,7 @@ func (s *sealing) finishBag(ctx context.Context, files map[string][]byte) error 
 	if err := bag.Finish(ctx, s.bag, s.plan, bagFields(s.manifest), tags, s.log); err != nil {
 		return err
 	}
-	found, err := verifyBag(ctx, s.bag, s.key.Public().(ed25519.PublicKey), nil)
+	found, err := verifyBag(ctx, s.bag, s.key.Public().(ed25519.PublicKey), nil, nil)
 	if err == nil && len(found.Faults) > 0 {
 		err = fmt.Errorf("bag %q does not hold what was read, so it is not sealed (was every worker told of it, from the beginning?): %s", s.bag, found.Faults[0])
 		if n := len(found.Faults) - 1; n > 0 {
