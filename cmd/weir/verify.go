@@ -145,7 +145,7 @@ func (v *verification) run(ctx context.Context, out io.Writer) error {
 	also := func(*verdict, *partitionVerdict, evidence.Stream) error { return nil }
 	var siem *siemCheck
 	if v.siem {
-		siem = &siemCheck{ctx: ctx, config: v.config, connector: v.connector, index: v.index}
+		siem = &siemCheck{ctx: ctx, config: v.config, connector: v.connector, index: v.index, errs: v.errs}
 		defer siem.close()
 		also = siem.partition
 	}
@@ -597,7 +597,7 @@ func (d *verdict) print(out io.Writer) error {
 	switch {
 	case len(d.Faults) > 0:
 		result = fmt.Sprintf("IT DOES NOT HOLD: %d faults", len(d.Faults))
-	case d.manifest != nil && !d.Complete, d.SIEM != nil && d.SIEM.Missing.Count > 0:
+	case d.manifest != nil && !d.Complete, d.SIEM != nil && d.SIEM.Missing.Count+d.SIEM.DeadLettered > 0:
 		result += ", and what is missing is said above"
 	}
 	row("result", "%s", result)

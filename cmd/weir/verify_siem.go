@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"math"
 	"slices"
@@ -13,6 +14,8 @@ import (
 	"weir/config"
 	"weir/connector"
 	"weir/connector/evidence"
+	"weir/connector/redrive"
+	"weir/connector/replay"
 	"weir/connector/transform"
 	"weir/sinks/elastic"
 )
@@ -24,6 +27,7 @@ import (
 type siemCheck struct {
 	ctx                      context.Context
 	config, connector, index string
+	errs                     io.Writer
 
 	sink   *elastic.Sink
 	stored *elastic.Stored
@@ -31,9 +35,10 @@ type siemCheck struct {
 	decode connector.Transform
 	found  *siemVerdict
 
-	ids       map[string]bool // what the ids of the case's documents begin with
-	accounted int64           // documents that are those of a record
-	unchecked bool            // a partition was left out
+	letters   map[string]map[int64]bool // offsets by partition; nil: not known
+	ids       map[string]bool           // what the ids of the case's documents begin with
+	accounted int64                     // documents that are those of a record
+	unchecked bool                      // a partition was left out
 }
 
 // siemVerdict is what was found in the destination; its JSON form is documented.
@@ -46,8 +51,11 @@ type siemVerdict struct {
 	Altered   siemClass `json:"altered"`
 	Duplicate siemClass `json:"duplicate"` // records with more than one document
 	Foreign   siemClass `json:"foreign"`   // documents of no record of the case
-	// NotStored is how many records the manifest says the destination did not take:
-	// dead-lettered or stored aside. Missing ones may be these.
+	// DeadLettered are those that are not there, and of which a dead letter is.
+	DeadLettered int64 `json:"dead_lettered"`
+	// NotStored is how many more the manifest says the destination did not take:
+	// stored aside, and dead-lettered where the letters could not be read. Missing
+	// ones may be these.
 	NotStored int64    `json:"not_stored"`
 	Notes     []string `json:"notes"`
 }
@@ -141,7 +149,65 @@ func (c *siemCheck) open(m *evidence.Manifest) error {
 	if p := one.Sink.Elasticsearch.Pipeline; p != "" {
 		note("the connector names the ingest pipeline %q: what it changes counts as altered", p)
 	}
+	if err := c.readLetters(cfg, m, name); err != nil {
+		if c.ctx.Err() != nil {
+			return err
+		}
+		note("the dead letters could not be read, so it is not known which records they are: %v", err)
+	}
 	return nil
+}
+
+// maxLetters is how many dead letters of a case are told apart.
+const maxLetters = 1 << 20
+
+// readLetters finds out which records of the case are dead letters.
+func (c *siemCheck) readLetters(cfg *config.Config, m *evidence.Manifest, name string) error {
+	var n uint64
+	for i := range m.Topics {
+		for _, p := range m.Topics[i].Partitions {
+			n += p.Counts.DeadLettered
+		}
+	}
+	switch {
+	case n == 0:
+		return nil
+	case n > maxLetters:
+		return fmt.Errorf("there are %d, and no more than %d are looked at", n, maxLetters)
+	}
+	all, err := openLetters(c.ctx, cfg, newLog(cfg.Log, c.errs), func(one config.Connector) bool { return one.Name == name })
+	if err != nil {
+		return err
+	}
+	defer closeLetters(all)
+	known := map[string]map[int64]bool{}
+	found := 0
+	for _, l := range all {
+		err := l.each(c.ctx, func(rec *buffer.Record) error {
+			letter, err := redrive.Parse(rec)
+			if err != nil || letter.Connector != replay.Group(m.Case) {
+				return nil
+			}
+			at := partitionName(letter.Record.Topic, letter.Record.Partition)
+			if known[at] == nil {
+				known[at] = map[int64]bool{}
+			}
+			if found++; found > 2*maxLetters {
+				return errors.New("there are more than the case had")
+			}
+			known[at][letter.Record.Offset] = true
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	c.letters = known
+	return nil
+}
+
+func partitionName(topic string, partition int32) string {
+	return fmt.Sprintf("%s/%d", topic, partition)
 }
 
 // caseIndexOf is the index in what the manifest says of where the records went.
@@ -181,7 +247,11 @@ func (c *siemCheck) partition(d *verdict, p *partitionVerdict, records evidence.
 	}
 	t, seal := d.manifest.Find(p.Topic, p.Partition)
 	j := &siemJoin{c: c, origin: d.manifest.Origin(t, p.Partition), seal: seal}
-	c.found.NotStored += int64(seal.Counts.DeadLettered + seal.Counts.Quarantined)
+	c.found.NotStored += int64(seal.Counts.Quarantined)
+	if c.letters == nil {
+		c.found.NotStored += int64(seal.Counts.DeadLettered)
+	}
+	j.letters = c.letters[partitionName(p.Topic, p.Partition)]
 	j.begin()
 	defer func() { j.stop() }()
 	err := records.InOrder(j.want, func() { j.stop(); j.begin() }, j.add)
@@ -268,6 +338,8 @@ type siemJoin struct {
 	c      *siemCheck
 	origin *buffer.Origin
 	seal   *evidence.PartitionSeal
+	// letters are the offsets whose records are dead letters.
+	letters map[int64]bool
 
 	next    func() (elastic.Found, error, bool)
 	halt    func()
@@ -430,9 +502,12 @@ func (j *siemJoin) lookUp() error {
 			by[f.ID] = append(by[f.ID], f)
 		}
 		for i, w := range part {
-			if docs := by[ids[i]]; len(docs) > 0 {
+			switch docs := by[ids[i]]; {
+			case len(docs) > 0:
 				j.compare(w.offset, w.digest, docs)
-			} else {
+			case j.letters[w.offset]:
+				j.c.found.DeadLettered++
+			default:
 				j.c.found.Missing.add("%s", j.name(w.offset))
 			}
 		}
@@ -455,6 +530,9 @@ func (s *siemVerdict) print(row func(name, format string, args ...any)) {
 	missing := s.Missing.String()
 	if s.Missing.Count > 0 && s.NotStored > 0 {
 		missing += fmt.Sprintf(", of which at most %d were dead-lettered or stored aside", s.NotStored)
+	}
+	if s.DeadLettered > 0 {
+		row("dead letters", "%d, which are not in the index", s.DeadLettered)
 	}
 	row("missing", "%s", missing)
 	row("altered", "%s", &s.Altered)
