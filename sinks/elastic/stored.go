@@ -75,6 +75,8 @@ type Stored struct {
 	pit   string
 	topic string // the field with the topic's name; empty: documents have no coordinates to search by
 	size  int    // documents that are asked for at a time
+	limit int    // of an answer, in bytes
+	waits []time.Duration
 }
 
 // Found is a document in the index.
@@ -102,7 +104,7 @@ func (s *Sink) Store(ctx context.Context) (*Stored, error) {
 	target := s.cfg.Index + s.cfg.DataStream
 	pattern := IndexPattern(target)
 	path := "/" + url.PathEscape(pattern)
-	v := &Stored{sink: s, size: maxPage / 4}
+	v := &Stored{sink: s, size: maxPage / 4, limit: maxPageAnswer, waits: viewWaits}
 	if _, err := v.ask(ctx, http.MethodPost, path+"/_refresh", nil, "the index privilege maintenance"); err != nil {
 		re, ok := errors.AsType[*sinks.RequestError](err)
 		if errors.Is(err, errAbsent) {
@@ -220,7 +222,7 @@ func (v *Stored) Partition(ctx context.Context, topic string, partition int32, f
 			}
 		}
 		from = next
-		if v.size < maxPage && p.bytes < maxPageAnswer/4 {
+		if v.size < maxPage && p.bytes < v.limit/4 {
 			v.size *= 2
 		}
 	}
@@ -375,18 +377,18 @@ var viewWaits = []time.Duration{time.Second, 2 * time.Second, 5 * time.Second, 1
 // ask performs a request, again when that may help.
 func (v *Stored) ask(ctx context.Context, method, path string, body []byte, privilege string) ([]byte, error) {
 	for i := 0; ; i++ {
-		r, err := v.sink.ask(ctx, v.sink.perform, method, path, body, maxPageAnswer)
+		r, err := v.sink.ask(ctx, v.sink.perform, method, path, body, v.limit)
 		if err == nil && r.status == http.StatusNotFound && v.pit == "" && v.sink.flavor.wrote(r.header) {
 			return nil, errAbsent
 		}
 		if err == nil && r.status/100 != 2 {
 			err = v.sink.refusal(r.status, r.body, privilege)
 		}
-		if err == nil || i == len(viewWaits) || !passing(err) {
+		if err == nil || i == len(v.waits) || !passing(err) {
 			return r.body, err
 		}
 		select {
-		case <-time.After(viewWaits[i]):
+		case <-time.After(v.waits[i]):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
