@@ -103,7 +103,7 @@ func (s *sealer) seal(ctx context.Context, cmd *cobra.Command, c *openCase) erro
 		return err
 	}
 	out := cmd.OutOrStdout()
-	say(out, "Case %s is sealed in %s: %s records of %d partition(s), signed with key %s", c.plan.Case, strings.TrimPrefix(s.bag+" "+s.dir, " "),
+	say(out, "Case %s is sealed in %s: %s records of %d partition(s), signed with key %s", c.plan.Case, strings.TrimSpace(s.bag+" "+s.dir),
 		grouped(int64(o.counts.Matched)), len(o.partitions), evidence.KeyID(key.Public().(ed25519.PublicKey)))
 	if !m.Complete() {
 		say(out, "  ! not all of the range was there to be read: the manifest says which offsets are missing, and why")

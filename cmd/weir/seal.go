@@ -169,13 +169,18 @@ func detail(e *evidence.Entry, name string) uint64 {
 }
 
 // writeCase writes the files of a sealed case into a folder that is empty or not
-// there.
-func writeCase(dir string, files map[string][]byte) error {
+// there. When it cannot write them all it leaves none, so that it can be run again.
+func writeCase(dir string, files map[string][]byte) (err error) {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return fmt.Errorf("%q is not empty: the files of a case get a folder of their own", dir)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	defer func() {
+		if err != nil { // the folder was empty, or is ours
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

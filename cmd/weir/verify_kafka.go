@@ -44,7 +44,7 @@ func verifyKafka(ctx context.Context, config, manifest string, key ed25519.Publi
 		return nil, err
 	}
 	if there.ClusterID != m.Cluster {
-		return nil, fmt.Errorf("this is cluster %q, and the case is of cluster %q", there.ClusterID, m.Cluster)
+		return nil, fmt.Errorf("this is cluster %q, and the case is of cluster %q: the configuration has to name the brokers of that one", there.ClusterID, m.Cluster)
 	}
 	for i := range m.Topics {
 		t := &m.Topics[i]
