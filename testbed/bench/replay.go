@@ -25,6 +25,8 @@ const (
 	replayCase       = "replay"
 	livePacedCase    = "live-paced"
 	replayPacedCase  = "replay-paced"
+	liveRealCase     = "live-real"
+	replayRealCase   = "replay-real"
 	saramaTieredCase = "sarama-tiered"
 	replayTieredCase = "replay-tiered"
 )
@@ -33,11 +35,14 @@ const (
 // replay takes evidence of all it reads; the live connector, which delivers the
 // same topic to the same endpoint, takes none.
 func (s settings) replays() []benchCase {
-	paced, tiered := s.load, s.load
+	paced, tiered, others := s.load, s.load, s.load
+	others.Real, others.Events = true, s.load.Events/4
 	paced.Events, tiered.Events, tiered.Tiered = s.capacityEvents, s.tieredEvents, true
 	return []benchCase{
 		{Name: liveCase, Group: replays, Load: s.load},
 		{Name: replayCase, Group: replays, Load: s.load, replay: true},
+		{Name: liveRealCase, Group: replays, Load: others},
+		{Name: replayRealCase, Group: replays, Load: others, replay: true},
 		{Name: livePacedCase, Group: replays, Load: paced, backend: s.backend},
 		{Name: replayPacedCase, Group: replays, Load: paced, backend: s.backend, replay: true},
 		{Name: saramaTieredCase, Group: replays, Load: tiered, bare: true},
@@ -286,8 +291,10 @@ func (r Report) ratios() []string {
 		return 0
 	}
 	var lines []string
-	if a, b := of(replayCase, cpu), of(liveCase, cpu); a > 0 && b > 0 {
-		lines = append(lines, fmt.Sprintf("Processor time of a replay with evidence, by that of the live connector: %+.0f %%.", 100*(a/b-1)))
+	for _, pair := range [][2]string{{replayCase, liveCase}, {replayRealCase, liveRealCase}} {
+		if a, b := of(pair[0], cpu), of(pair[1], cpu); a > 0 && b > 0 {
+			lines = append(lines, fmt.Sprintf("Processor time of a replay with evidence (%s), by that of the live connector (%s): %+.0f %%.", pair[0], pair[1], 100*(a/b-1)))
+		}
 	}
 	if a := of(replayPacedCase, used); a > 0 {
 		lines = append(lines, fmt.Sprintf("Of what the paced endpoint can take a replay uses %.1f %%, the live connector %.1f %%.", a, of(livePacedCase, used)))
