@@ -87,6 +87,10 @@ func (r *runner) runReplay(ctx context.Context, c benchCase, i int) (Result, err
 	cfg.Connector["name"] = name
 	cfg.File["memory"] = r.memory
 	delete(cfg.Connector, "retry")
+	if c.Load.Tiered {
+		// The first record would wait for others, and the last one does not.
+		bridge.Set(cfg.Connector, "batch.linger", "1ms")
+	}
 	config := filepath.Join(r.dir, name+".yaml")
 	if err := cfg.Write(config); err != nil {
 		return res, err
