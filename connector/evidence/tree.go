@@ -37,7 +37,7 @@ func (t *Tree) Append(leaf Hash) { t.append(leaf, nil) }
 // complete with it.
 //
 // It is the compact range of github.com/transparency-dev/merkle, without the two
-// pieces of garbage that one makes of each leaf: most of what evidence costs is here.
+// pieces of garbage that one makes of each leaf.
 func (t *Tree) append(leaf Hash, visit compact.VisitFn) {
 	h, level, index := leaf, uint(0), t.size
 	tell := func() {
