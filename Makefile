@@ -53,9 +53,8 @@ compose-check: build ## Load docker-compose.yml as Docker Compose would, without
 
 integration: ## Run the bridge against real servers (testbed/servers says which)
 	$(GO) test -tags integration -count=1 -timeout 25m -v $(ARGS) ./testbed/integration
-	$(GO) run ./testbed/with $(GO) test -tags integration -count=1 -p 1 -timeout 15m -run 'Integration|Real|Template' ./connector/kafka ./sinks/elastic
-	$(GO) test -tags integration -count=1 -timeout 10m -v -run 'IntegrationBag' ./cmd/weir
-	$(GO) run ./testbed/with -opensearch $(GO) test -tags integration -count=1 -timeout 10m -run 'Real|Template' ./sinks/elastic
+	$(GO) run ./testbed/with $(GO) test -tags integration -count=1 -p 1 -timeout 15m -run 'Integration|Real|Template' ./connector/kafka ./sinks/elastic ./cmd/weir
+	$(GO) run ./testbed/with -opensearch $(GO) test -tags integration -count=1 -timeout 10m -run 'Real|Template' ./sinks/elastic ./cmd/weir
 
 bench: ## Measure processor time and memory against a real broker (ARGS='-events 300000')
 	$(GO) run ./testbed/bench $(ARGS)

@@ -81,7 +81,7 @@ func (c *openCase) connect(ctx context.Context, cfg *config.Config, log *slog.Lo
 		return err
 	}
 	if m.ClusterID != c.plan.Cluster {
-		return fmt.Errorf("this is cluster %q, and the plan is of cluster %q", m.ClusterID, c.plan.Cluster)
+		return fmt.Errorf("this is cluster %q, and the plan is of cluster %q: the configuration has to name the brokers that the plan was made with", m.ClusterID, c.plan.Cluster)
 	}
 	for i := range c.plan.Topics {
 		want := &c.plan.Topics[i]
@@ -89,6 +89,8 @@ func (c *openCase) connect(ctx context.Context, cfg *config.Config, log *slog.Lo
 		switch {
 		case !ok:
 			return fmt.Errorf("the brokers say nothing about topic %q", want.Name)
+		case t.Absent():
+			return fmt.Errorf("topic %q is not there any more: it was deleted since the plan was made, and what the plan is of is gone", want.Name)
 		case t.Err != nil:
 			return fmt.Errorf("topic %q: %w", want.Name, c.options.Explain(t.Err))
 		case t.ID != want.ID:

@@ -371,7 +371,7 @@ func (w *worker) checkMetadata(ctx context.Context) error {
 		limit = 4096
 	}
 	if limit < longest {
-		return fmt.Errorf("the brokers take %d bytes of metadata with a commit (offset.metadata.max.bytes), and the evidence of this plan can need %d", limit, longest)
+		return fmt.Errorf("the brokers take %d bytes of metadata with a commit (offset.metadata.max.bytes), and the evidence of this plan can need %d: raise it on every broker, it takes a restart", limit, longest)
 	}
 	return nil
 }

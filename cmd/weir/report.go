@@ -78,7 +78,7 @@ func (r *reporting) run(ctx context.Context) error {
 				lines[rec.Topic] = t
 			}
 			t.Add(rec.Time)
-		})
+		}, nil)
 	} else {
 		found, err = verifyManifest(r.manifest, key)
 	}

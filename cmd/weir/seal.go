@@ -106,7 +106,7 @@ func (s *sealing) finishBag(ctx context.Context, files map[string][]byte) error 
 	if err := bag.Finish(ctx, s.bag, s.plan, bagFields(s.manifest), tags, s.log); err != nil {
 		return err
 	}
-	found, err := verifyBag(ctx, s.bag, s.key.Public().(ed25519.PublicKey), nil)
+	found, err := verifyBag(ctx, s.bag, s.key.Public().(ed25519.PublicKey), nil, nil)
 	if err == nil && len(found.Faults) > 0 {
 		err = fmt.Errorf("bag %q does not hold what was read, so it is not sealed (was every worker told of it, from the beginning?): %s", s.bag, found.Faults[0])
 		if n := len(found.Faults) - 1; n > 0 {
@@ -198,13 +198,18 @@ func detail(e *evidence.Entry, name string) uint64 {
 }
 
 // writeCase writes the files of a sealed case into a folder that is empty or not
-// there.
-func writeCase(dir string, files map[string][]byte) error {
+// there. When it cannot write them all it leaves none, so that it can be run again.
+func writeCase(dir string, files map[string][]byte) (err error) {
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
 		return fmt.Errorf("%q is not empty: the files of a case get a folder of their own", dir)
 	} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
+	defer func() {
+		if err != nil { // the folder was empty, or is ours
+			err = errors.Join(err, os.RemoveAll(dir))
+		}
+	}()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		path := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {

@@ -31,13 +31,16 @@ func verifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Check a sealed case: its signatures, its files, and every record of its bag",
-		Long: "Checks what was sealed, without any server but with --kafka:\n\n" +
+		Long: "Checks what was sealed, without any server but with --kafka and --siem:\n\n" +
 			"  --bag DIR        everything in a bag, down to the last record\n" +
 			"  --manifest PATH  a signed manifest, or the folder with the files of a case; no records\n" +
 			"  --proof FILE     the proof that one record is in a case, with --manifest or with the checkpoint in it\n" +
 			"  --manifest PATH --kafka  reads the records of the case from Kafka again, and tells what is not\n" +
 			"                   retained any more from what is not as it was\n" +
 			"  --bag DIR --record TOPIC/PARTITION/OFFSET  makes such a proof and prints it\n\n" +
+			"With --siem each record of the case is looked for in the Elasticsearch or OpenSearch that it went to, and\n" +
+			"what is missing there, altered, there twice or not of the case is named. The records come from the bag,\n" +
+			"or with --manifest from Kafka.\n\n" +
 			"Give --key, with a public key that you have from its owner. Without it a bag is checked with the key\n" +
 			"that lies in it: that shows that nothing was changed since it was signed, but not by whom.\n" +
 			"The exit code is 0 only when everything holds.",
@@ -51,6 +54,9 @@ func verifyCommand() *cobra.Command {
 	flags.StringVar(&v.record, "record", "", "the record to make a proof of, as `TOPIC/PARTITION/OFFSET`")
 	flags.StringVar(&v.custody, "custody", "", "the custody log, a `file`, that is told of this")
 	flags.BoolVar(&v.kafka, "kafka", false, "read the records from Kafka again; with --manifest")
+	flags.BoolVar(&v.siem, "siem", false, "look for the records where they were delivered to; with --bag, or with --manifest, which then implies --kafka")
+	flags.StringVar(&v.connector, "connector", "", "with --siem, the `name` of the connector whose sink the case went to. Without it: as the manifest says")
+	flags.StringVar(&v.index, "index", "", "with --siem, the `index` of the case. Without it: as the manifest says")
 	config := configFlag(cmd)
 	flags.BoolVar(&v.json, "json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -69,8 +75,9 @@ func verifyCommand() *cobra.Command {
 // verification is what is to be checked, and what was found.
 type verification struct {
 	bag, manifest, proof, key, record, custody string
-	json, kafka                                bool
-	config                                     string // for --kafka
+	connector, index                           string
+	json, kafka, siem                          bool
+	config                                     string // for --kafka and --siem
 	errs                                       io.Writer
 }
 
@@ -87,7 +94,9 @@ type verdict struct {
 	// Complete: no gap may hide records that were there once.
 	Complete   bool               `json:"complete"`
 	Partitions []partitionVerdict `json:"partitions"`
-	Faults     []evidence.Fault   `json:"faults"`
+	// SIEM is what --siem found.
+	SIEM   *siemVerdict     `json:"siem,omitempty"`
+	Faults []evidence.Fault `json:"faults"`
 
 	manifest *evidence.Manifest
 	files    map[string][]byte // of the case, as far as they are there
@@ -133,15 +142,25 @@ func (v *verification) run(ctx context.Context, out io.Writer) error {
 		return v.prove(ctx, key, out)
 	}
 	var found *verdict
+	also := func(*verdict, *partitionVerdict, evidence.Stream) error { return nil }
+	var siem *siemCheck
+	if v.siem {
+		siem = &siemCheck{ctx: ctx, config: v.config, connector: v.connector, index: v.index, errs: v.errs}
+		defer siem.close()
+		also = siem.partition
+	}
 	switch {
 	case v.bag != "":
-		found, err = verifyBag(ctx, v.bag, key, nil)
-	case v.kafka:
-		found, err = verifyKafka(ctx, v.config, v.manifest, key, v.errs)
+		found, err = verifyBag(ctx, v.bag, key, nil, also)
+	case v.kafka, v.siem:
+		found, err = verifyKafka(ctx, v.config, v.manifest, key, v.errs, also)
 	case v.proof != "":
 		found, err = verifyProof(v.proof, v.manifest, key)
 	default:
 		found, err = verifyManifest(v.manifest, key)
+	}
+	if err == nil && siem != nil {
+		err = siem.end(found)
 	}
 	if err != nil {
 		return err
@@ -176,6 +195,10 @@ func (v *verification) check() error {
 		return errors.New("--key is needed: the file with the examiner's public key")
 	case v.kafka && (v.manifest == "" || v.proof != ""):
 		return errors.New("--kafka needs --manifest, and goes without --proof")
+	case v.siem && (v.proof != "" || v.record != ""):
+		return errors.New("--siem goes with neither --proof nor --record")
+	case !v.siem && (v.connector != "" || v.index != ""):
+		return errors.New("--connector and --index go with --siem")
 	case v.record != "" && v.json:
 		return errors.New("--json: a proof is JSON")
 	}
@@ -272,9 +295,12 @@ func stopped(ctx context.Context, stream evidence.Stream) evidence.Stream {
 	}
 }
 
+// alsoCheck checks more of a partition's records, which hold.
+type alsoCheck func(*verdict, *partitionVerdict, evidence.Stream) error
+
 // verifyBag checks everything that is in a bag. seen, if there is one, is told of
-// every record.
-func verifyBag(ctx context.Context, dir string, key ed25519.PublicKey, seen func(*evidence.Manifest, *buffer.Record)) (*verdict, error) {
+// every record; also, if there is one, is called with each partition that holds.
+func verifyBag(ctx context.Context, dir string, key ed25519.PublicKey, seen func(*evidence.Manifest, *buffer.Record), also alsoCheck) (*verdict, error) {
 	b, err := openBag(dir, key)
 	if err != nil {
 		return nil, err
@@ -300,13 +326,15 @@ func verifyBag(ctx context.Context, dir string, key ed25519.PublicKey, seen func
 	}
 	d.Faults = append(d.Faults, faultsOf(b.CheckInfo(bagFields(b.manifest)))...)
 	d.Faults = append(d.Faults, faultsOf(b.CheckPlaces(origins))...)
-	d.records(func(of *buffer.Origin) evidence.Stream { return b.stream(ctx, of) }, seen)
+	if err := d.records(func(of *buffer.Origin) evidence.Stream { return b.stream(ctx, of) }, seen, also); err != nil {
+		return nil, err
+	}
 	return d, ctx.Err()
 }
 
 // records reads all records of the case again, from wherever streams reads them,
 // and checks each partition.
-func (d *verdict) records(streams func(of *buffer.Origin) evidence.Stream, seen func(*evidence.Manifest, *buffer.Record)) {
+func (d *verdict) records(streams func(of *buffer.Origin) evidence.Stream, seen func(*evidence.Manifest, *buffer.Record), also alsoCheck) error {
 	look := func(r *buffer.Record) {
 		if seen != nil {
 			seen(d.manifest, r)
@@ -315,11 +343,18 @@ func (d *verdict) records(streams func(of *buffer.Origin) evidence.Stream, seen 
 	for i := range d.Partitions {
 		p := &d.Partitions[i]
 		t, seal := d.manifest.Find(p.Topic, p.Partition)
-		faults := d.manifest.Check(p.Topic, p.Partition, streams(d.manifest.Origin(t, p.Partition)), look)
+		stream := streams(d.manifest.Origin(t, p.Partition))
+		faults := d.manifest.Check(p.Topic, p.Partition, stream, look)
 		_, listed := d.files[evidence.GapFile(p.Topic, p.Partition)] // and checked, if it is there
 		p.RecordsRead, p.GapsRecomputed, p.Holds = true, listed || seal.GapsListed(), len(faults) == 0
 		d.Faults = append(d.Faults, faults...)
+		if p.Holds && also != nil {
+			if err := also(d, p, stream); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
 }
 
 func newVerdict(what, path string, m *evidence.Manifest, key ed25519.PublicKey, keyOf string) *verdict {
@@ -556,6 +591,9 @@ func (d *verdict) print(out io.Writer) error {
 		}
 		row("value", "%s", shown(r.Value))
 	}
+	if d.SIEM != nil {
+		d.SIEM.print(row)
+	}
 	for _, f := range d.Faults {
 		row("FAULT", "%s", f)
 	}
@@ -563,7 +601,7 @@ func (d *verdict) print(out io.Writer) error {
 	switch {
 	case len(d.Faults) > 0:
 		result = fmt.Sprintf("IT DOES NOT HOLD: %d faults", len(d.Faults))
-	case d.manifest != nil && !d.Complete:
+	case d.manifest != nil && !d.Complete, d.SIEM != nil && d.SIEM.Missing.Count+d.SIEM.DeadLettered > 0:
 		result += ", and what is missing is said above"
 	}
 	row("result", "%s", result)

@@ -16,8 +16,8 @@ import (
 
 // verifyKafka checks a case's manifest, and reads the records that it speaks of
 // from Kafka again. What the log does not hold any more is told from what is not
-// as it was.
-func verifyKafka(ctx context.Context, config, manifest string, key ed25519.PublicKey, errs io.Writer) (*verdict, error) {
+// as it was. also is called with each partition that holds.
+func verifyKafka(ctx context.Context, config, manifest string, key ed25519.PublicKey, errs io.Writer, also alsoCheck) (*verdict, error) {
 	d, err := verifyManifest(manifest, key)
 	if err != nil || d.manifest == nil {
 		return d, err
@@ -44,17 +44,20 @@ func verifyKafka(ctx context.Context, config, manifest string, key ed25519.Publi
 		return nil, err
 	}
 	if there.ClusterID != m.Cluster {
-		return nil, fmt.Errorf("this is cluster %q, and the case is of cluster %q", there.ClusterID, m.Cluster)
+		return nil, fmt.Errorf("this is cluster %q, and the case is of cluster %q: the configuration has to name the brokers of that one", there.ClusterID, m.Cluster)
 	}
 	for i := range m.Topics {
 		t := &m.Topics[i]
-		r := topicRead{d: d, m: m, topic: t, filter: filter}
+		r := topicRead{d: d, m: m, topic: t, filter: filter, also: also}
 		if err := r.open(ctx, options, int64(cfg.Memory)/fetchShare); err != nil {
 			return nil, err
 		}
 		for j := range d.Partitions {
 			if d.Partitions[j].Topic == t.Name {
-				r.partition(ctx, &d.Partitions[j])
+				if err := r.partition(ctx, &d.Partitions[j]); err != nil {
+					r.close()
+					return nil, err
+				}
 			}
 		}
 		r.close()
@@ -76,6 +79,7 @@ type topicRead struct {
 	m      *evidence.Manifest
 	topic  *evidence.Topic
 	filter *replay.Filter
+	also   alsoCheck
 	log    *kafka.Log // nil: the topic of the case is gone
 }
 
@@ -98,7 +102,7 @@ func (r *topicRead) close() {
 }
 
 // partition reads a partition's records again and checks them.
-func (r *topicRead) partition(ctx context.Context, p *partitionVerdict) {
+func (r *topicRead) partition(ctx context.Context, p *partitionVerdict) error {
 	_, seal := r.m.Find(p.Topic, p.Partition)
 	fault := func(format string, args ...any) {
 		p.Holds = false
@@ -107,7 +111,7 @@ func (r *topicRead) partition(ctx context.Context, p *partitionVerdict) {
 	}
 	if r.log == nil {
 		fault("no longer retained: the topic of the case, whose id is %s, was deleted. Nothing can be said about its records", r.topic.ID)
-		return
+		return nil
 	}
 	// What retention had taken before the case read anything is in its gaps.
 	begin := seal.Start
@@ -122,10 +126,12 @@ func (r *topicRead) partition(ctx context.Context, p *partitionVerdict) {
 			start = e.First
 		}
 	}
-	faults := r.m.Check(p.Topic, p.Partition, r.stream(ctx, p.Partition, max(begin, start), seal.End), nil)
+	stream := r.stream(ctx, p.Partition, max(begin, start), seal.End)
+	faults := r.m.Check(p.Topic, p.Partition, stream, nil)
 	p.RecordsRead = true
 	switch {
 	case len(faults) == 0:
+		return r.also(r.d, p, stream)
 	case start > begin:
 		fault("no longer retained: the log begins at offset %d now, and the case was read from %d on. Without the records in between the root cannot be computed; nothing shows that one was changed", start, begin)
 	default:
@@ -135,6 +141,7 @@ func (r *topicRead) partition(ctx context.Context, p *partitionVerdict) {
 			fault("the topic is compacted: records that are missing may have been removed because newer ones have their keys")
 		}
 	}
+	return nil
 }
 
 // errStopReading ends a reading that nobody wants more of.

@@ -438,3 +438,18 @@ func TestCaseIsNotWrittenAmongOtherFiles(t *testing.T) {
 		t.Error("written")
 	}
 }
+
+// A disk that is full leaves no half of a case behind, which would be in the way
+// when it is sealed again.
+func TestCaseThatCannotBeWrittenLeavesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "case")
+	if err := writeCase(dir, map[string][]byte{"a": nil, "a/b": nil}); err == nil {
+		t.Fatal("written")
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, fs.ErrNotExist) {
+		t.Error(err)
+	}
+	if err := writeCase(dir, map[string][]byte{"a": nil, "b/c": nil}); err != nil {
+		t.Error(err)
+	}
+}

@@ -87,10 +87,13 @@ func LoadKey(path string) (ed25519.PrivateKey, error) {
 	if err != nil {
 		return nil, err
 	}
+	block, rest := pem.Decode(content)
+	if block != nil && block.Type == publicBlock {
+		return nil, fmt.Errorf("key file %q holds a public key, and the private one is needed", path)
+	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return nil, fmt.Errorf("key file %q may be used by others than its owner (mode %04o): chmod 600 it, and think about whether the key is still a secret", path, mode)
 	}
-	block, rest := pem.Decode(content)
 	if block == nil || block.Type != privateBlock || len(bytes.TrimSpace(rest)) > 0 {
 		return nil, fmt.Errorf("key file %q is not one PEM block of the type %q (weir keygen makes one)", path, privateBlock)
 	}

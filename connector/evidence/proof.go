@@ -115,10 +115,9 @@ func (m *Manifest) Prove(topic string, partition int32, offset int64, stream Str
 				have[id] = nil
 			}
 			// Those on the left are complete: they are the tree's edge.
-			if tree.edge != nil {
-				for i, id := range compact.RangeNodes(0, p.Index, nil) {
-					visit(id, tree.edge.Hashes()[i])
-				}
+			for i, id := range compact.RangeNodes(0, p.Index, nil) {
+				kept := tree.edge[i]
+				visit(id, kept[:])
 			}
 		}
 		tree.append(l.hash, visit)

@@ -24,15 +24,25 @@ type leafAt struct {
 	hash   Hash
 }
 
-// inOrder gives add the leaves of a stream in the order of their offsets. When it
-// turns out that the stream is not in order, everything begins anew: with reset.
-// An offset may come twice.
+// inOrder gives add the leaves of a stream of o's records, as InOrder does.
+func inOrder(o *buffer.Origin, stream Stream, reset func(), add func(leafAt) error) error {
+	return stream.inOrder(NewEncoder(o).Record, reset, add)
+}
+
+// InOrder gives add a hash of each record of the stream, in the order of their
+// offsets. When it turns out that the stream is not in order, everything begins
+// anew: with reset. An offset may come twice.
 //
 // Nothing but hashes that wait for lower offsets is held: the first reading finds
 // out where the offsets go down, and so the lowest offset that is still to come at
 // each of these places.
-func inOrder(o *buffer.Origin, stream Stream, reset func(), add func(leafAt) error) error {
-	enc := NewEncoder(o)
+//
+// Errors: those of the stream and of add.
+func (stream Stream) InOrder(hash func(*buffer.Record) Hash, reset func(), add func(offset int64, h Hash) error) error {
+	return stream.inOrder(hash, reset, func(l leafAt) error { return add(l.offset, l.hash) })
+}
+
+func (stream Stream) inOrder(hash func(*buffer.Record) Hash, reset func(), add func(leafAt) error) error {
 	var firsts []int64 // of each ascending part of the stream
 	last := int64(math.MinInt64)
 	for r, err := range stream() {
@@ -46,7 +56,7 @@ func inOrder(o *buffer.Origin, stream Stream, reset func(), add func(leafAt) err
 		if len(firsts) > 1 {
 			continue // only the offsets are of interest now
 		}
-		if err := add(leafAt{r.Offset, enc.Record(r)}); err != nil {
+		if err := add(leafAt{r.Offset, hash(r)}); err != nil {
 			return err
 		}
 	}
@@ -83,7 +93,7 @@ func inOrder(o *buffer.Origin, stream Stream, reset func(), add func(leafAt) err
 			return errors.New("the stream is not what it was when it was read before")
 		}
 		last = r.Offset
-		heap.Push(&waiting, leafAt{r.Offset, enc.Record(r)})
+		heap.Push(&waiting, leafAt{r.Offset, hash(r)})
 		// What comes later in this part is higher than r, and behind it nothing is
 		// lower than rest.
 		if err := release(min(r.Offset, rest[part])); err != nil {

@@ -5,6 +5,8 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,14 +17,9 @@ import (
 // perfect trees that its leaves make up, at most one for each bit of its size.
 // The zero Tree is empty. Copies share memory: Clone makes one of its own.
 type Tree struct {
-	edge *compact.Range
+	edge []Hash // from left to right, and so from the largest down
+	size uint64
 }
-
-// hashing is what compact ranges need to know. It is never changed.
-var hashing = &compact.RangeFactory{Hash: func(left, right []byte) []byte {
-	h := hashNode(Hash(left), Hash(right))
-	return h[:]
-}}
 
 // hashNode is the hash of an inner node.
 func hashNode(left, right Hash) Hash {
@@ -38,47 +35,47 @@ func (t *Tree) Append(leaf Hash) { t.append(leaf, nil) }
 
 // append adds a leaf and tells visit, if there is one, of all nodes that are
 // complete with it.
+//
+// It is the compact range of github.com/transparency-dev/merkle, without the two
+// pieces of garbage that one makes of each leaf.
 func (t *Tree) append(leaf Hash, visit compact.VisitFn) {
-	if t.edge == nil {
-		t.edge = hashing.NewEmptyRange(0)
+	h, level, index := leaf, uint(0), t.size
+	tell := func() {
+		if visit != nil {
+			kept := h
+			visit(compact.NewNodeID(level, index), kept[:])
+		}
 	}
-	if err := t.edge.Append(leaf[:], visit); err != nil {
-		panic("evidence: " + err.Error()) // a range that begins at 0 takes every leaf
+	tell()
+	// Each one at the end of the size is a perfect tree that the new one completes.
+	for n := t.size; n&1 == 1; n >>= 1 {
+		last := len(t.edge) - 1
+		h = hashNode(t.edge[last], h)
+		t.edge = t.edge[:last]
+		level, index = level+1, index>>1
+		tell()
 	}
+	t.edge = append(t.edge, h)
+	t.size++
 }
 
 // Size is the number of leaves.
-func (t Tree) Size() uint64 {
-	if t.edge == nil {
-		return 0
-	}
-	return t.edge.End()
-}
+func (t Tree) Size() uint64 { return t.size }
 
 // Root is the tree's hash; of the empty tree that of nothing (RFC 6962, 2.1).
 func (t Tree) Root() Hash {
-	if t.Size() == 0 {
+	if t.size == 0 {
 		return sha256.Sum256(nil)
 	}
-	root, err := t.edge.GetRootHash(nil)
-	if err != nil {
-		panic("evidence: " + err.Error()) // the range begins at 0
+	h := t.edge[len(t.edge)-1]
+	for i := len(t.edge) - 2; i >= 0; i-- {
+		h = hashNode(t.edge[i], h)
 	}
-	return Hash(root)
+	return h
 }
 
 // Clone is a copy that what is appended to t does not reach.
-func (t Tree) Clone() Tree {
-	if t.edge == nil {
-		return Tree{}
-	}
-	// The hashes themselves are never written to, only their list is.
-	edge, err := hashing.NewRange(0, t.edge.End(), append([][]byte(nil), t.edge.Hashes()...))
-	if err != nil {
-		panic("evidence: " + err.Error()) // the hashes of a range fit its size
-	}
-	return Tree{edge}
-}
+func (t Tree) Clone() Tree { return Tree{slices.Clone(t.edge), t.size} }
 
 // encoding is base64 without padding, of which every text has one form.
 var encoding = base64.RawURLEncoding.Strict()
@@ -88,12 +85,9 @@ var encoding = base64.RawURLEncoding.Strict()
 func (t Tree) String() string {
 	b := strconv.AppendUint(nil, t.Size(), 10)
 	b = append(b, ':')
-	if t.edge == nil {
-		return string(b)
-	}
 	var all []byte
-	for _, h := range t.edge.Hashes() {
-		all = append(all, h...)
+	for i := range t.edge {
+		all = append(all, t.edge[i][:]...)
 	}
 	return string(encoding.AppendEncode(b, all))
 }
@@ -115,21 +109,17 @@ func ParseTree(s string) (Tree, error) {
 	if err != nil {
 		return Tree{}, errors.New("not base64")
 	}
-	if size == 0 && len(all) == 0 {
-		return Tree{}, nil
-	}
-	var list [][]byte
+	t := Tree{size: size}
 	for ; len(all) >= sha256.Size; all = all[sha256.Size:] {
-		list = append(list, all[:sha256.Size:sha256.Size])
+		t.edge = append(t.edge, Hash(all[:sha256.Size]))
 	}
 	if len(all) > 0 {
 		return Tree{}, errors.New("its hashes do not end with a whole one")
 	}
-	edge, err := hashing.NewRange(0, size, list)
-	if err != nil {
-		return Tree{}, fmt.Errorf("its %d hashes are not those of a tree of %d", len(list), size)
+	if len(t.edge) != bits.OnesCount64(size) {
+		return Tree{}, fmt.Errorf("its %d hashes are not those of a tree of %d", len(t.edge), size)
 	}
-	return Tree{edge}, nil
+	return t, nil
 }
 
 // parseCount reads a number in its shortest form.

@@ -5,8 +5,11 @@ import (
 	"encoding/hex"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/transparency-dev/merkle/compact"
 
 	"github.com/transparency-dev/merkle/rfc6962"
 )
@@ -137,4 +140,41 @@ func FuzzParseTree(f *testing.F) {
 		tree.Append(Hash{})
 		tree.Root()
 	})
+}
+
+// The tree's edge, and the nodes that it tells of, are those of the compact range
+// that others use.
+func TestTreeIsTheCompactRangeOfOthers(t *testing.T) {
+	var tree Tree
+	theirs := (&compact.RangeFactory{Hash: func(left, right []byte) []byte {
+		h := hashNode(Hash(left), Hash(right))
+		return h[:]
+	}}).NewEmptyRange(0)
+	for i, leaf := range someLeaves(300) {
+		var told, want []string
+		tell := func(into *[]string) compact.VisitFn {
+			return func(id compact.NodeID, hash []byte) { *into = append(*into, fmt.Sprintf("%v %x", id, hash)) }
+		}
+		before := tree.Clone()
+		text := before.String()
+		tree.append(leaf, tell(&told))
+		if err := theirs.Append(leaf[:], tell(&want)); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(told, want) {
+			t.Fatalf("leaf %d: %q, want %q", i, told, want)
+		}
+		root, err := theirs.GetRootHash(nil)
+		if err != nil || tree.Root() != Hash(root) || len(tree.edge) != len(theirs.Hashes()) {
+			t.Fatalf("%d leaves: %v", i+1, err)
+		}
+		for j, h := range theirs.Hashes() {
+			if tree.edge[j] != Hash(h) {
+				t.Fatalf("%d leaves: hash %d", i+1, j)
+			}
+		}
+		if before.String() != text {
+			t.Fatal("what was appended reached a clone")
+		}
+	}
 }

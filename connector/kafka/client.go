@@ -158,6 +158,9 @@ type Topic struct {
 // without access control, do not say: then it is true.
 func (t Topic) May(op sarama.AclOperation) bool { return may(t.operations, op) }
 
+// Absent reports whether the brokers say that there is no such topic.
+func (t Topic) Absent() bool { return errors.Is(t.Err, sarama.ErrUnknownTopicOrPartition) }
+
 func may(operations int32, op sarama.AclOperation) bool {
 	return operations == math.MinInt32 || operations == 0 || operations&(1<<op) != 0
 }

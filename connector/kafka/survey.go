@@ -129,6 +129,13 @@ func Survey(ctx context.Context, o Options, q SurveyRequest) (topics []TopicSurv
 		slices.Sort(t.Partitions)
 		for _, p := range t.Partitions {
 			one, err := c.survey(ctx, name, p, q)
+			// A remote tier that has much to do looks offsets up in its own time.
+			for range 2 {
+				if !errors.Is(err, sarama.ErrRequestTimedOut) {
+					break
+				}
+				one, err = c.survey(ctx, name, p, q)
+			}
 			if err != nil {
 				return nil, "", fmt.Errorf("kafka: asking about partition %d of topic %q: %w", p, name, o.Explain(err))
 			}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/expr-lang/expr"
@@ -19,8 +20,10 @@ import (
 // Filter says which records of the range are wanted. It may be used by several
 // goroutines.
 type Filter struct {
-	program *vm.Program
-	event   bool // the expression looks at the event
+	program  *vm.Program
+	machines sync.Pool // of *vm.VM
+	// What the expression looks at: the rest is not made for it.
+	event, text, key, headers bool
 }
 
 // filterEnv is what an expression may name.
@@ -47,11 +50,15 @@ func ParseFilter(text string) (*Filter, error) {
 	if err != nil {
 		return nil, err
 	}
-	f := &Filter{program: program}
+	f := &Filter{program: program, machines: sync.Pool{New: func() any { return new(vm.VM) }}}
 	node := program.Node()
 	ast.Walk(&node, visitor(func(n *ast.Node) {
-		if id, ok := (*n).(*ast.IdentifierNode); ok && (id.Value == "event" || id.Value == "$env") {
-			f.event = true
+		if id, ok := (*n).(*ast.IdentifierNode); ok {
+			all := id.Value == "$env"
+			f.event = f.event || all || id.Value == "event"
+			f.text = f.text || all || id.Value == "text"
+			f.key = f.key || all || id.Value == "key"
+			f.headers = f.headers || all || id.Value == "headers"
 		}
 	}))
 	return f, nil
@@ -65,10 +72,14 @@ func (v visitor) Visit(n *ast.Node) { v(n) }
 //
 // Errors: the expression does not fit the record. It has said nothing then.
 func (f *Filter) Match(r *buffer.Record) (bool, error) {
-	env := filterEnv{
-		Text: string(r.Value), Key: string(r.Key), Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: r.Time,
+	env := filterEnv{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: r.Time}
+	if f.text {
+		env.Text = string(r.Value)
 	}
-	if len(r.Headers) > 0 {
+	if f.key {
+		env.Key = string(r.Key)
+	}
+	if f.headers && len(r.Headers) > 0 {
 		env.Headers = make(map[string]string, len(r.Headers))
 		for _, h := range r.Headers {
 			env.Headers[h.Key] = string(h.Value)
@@ -85,7 +96,9 @@ func (f *Filter) Match(r *buffer.Record) (bool, error) {
 		}
 		env.Event = numbers(env.Event)
 	}
-	out, err := expr.Run(f.program, env)
+	machine := f.machines.Get().(*vm.VM)
+	defer f.machines.Put(machine)
+	out, err := machine.Run(f.program, env)
 	if err != nil {
 		return false, err
 	}

@@ -197,7 +197,9 @@ func (s *source) Next(ctx context.Context) (connector.Run, error) {
 			return connector.Run{}, err
 		}
 		if keep {
-			send = append(send, *r)
+			if send = send[:len(send)+1]; len(send) <= i {
+				send[len(send)-1] = *r // records before it were left out
+			}
 		}
 	}
 	to := min(run.Next, s.plan.End)

@@ -79,7 +79,7 @@ type Sink struct {
 // An error means that there was no usable answer, and is a *sinks.RequestError.
 // An answer of any status is not an error.
 func (s *Sink) do(ctx context.Context, method, path string, body []byte) (status int, answer []byte, err error) {
-	r, err := s.ask(ctx, s.perform, method, path, body)
+	r, err := s.ask(ctx, s.perform, method, path, body, maxSmallAnswer)
 	return r.status, r.body, err
 }
 
@@ -91,8 +91,8 @@ type reply struct {
 	body     []byte
 }
 
-// ask is do with a way to send.
-func (s *Sink) ask(ctx context.Context, send func(*http.Request) (*http.Response, error), method, path string, body []byte) (reply, error) {
+// ask is do with a way to send, and a limit of the answer in bytes.
+func (s *Sink) ask(ctx context.Context, send func(*http.Request) (*http.Response, error), method, path string, body []byte, limit int) (reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
 	defer cancel()
 	var r io.Reader
@@ -111,7 +111,7 @@ func (s *Sink) ask(ctx context.Context, send func(*http.Request) (*http.Response
 		return reply{}, err
 	}
 	defer res.Body.Close()
-	answer, err := httpclient.ReadBounded(res.Body, maxSmallAnswer, nil)
+	answer, err := httpclient.ReadBounded(res.Body, limit, nil)
 	if err != nil {
 		return reply{}, &sinks.RequestError{Status: res.StatusCode, Endpoint: endpoint(req), Err: s.quoted(err)}
 	}

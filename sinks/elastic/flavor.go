@@ -22,6 +22,10 @@ type flavor struct {
 	largest string
 	// mapping is what an index template says of the index: settings and mappings.
 	mapping func(dataStream bool) object
+	// openView is what is added to an index's path to open a point in time, viewPath
+	// where one is closed, and closeView what is sent there.
+	openView, viewPath string
+	closeView          func(id string) object
 }
 
 var (
@@ -31,14 +35,18 @@ var (
 		dataStreamQuery: "&require_data_stream=true",
 		largest:         "max_coordinating_bytes",
 		mapping:         elasticsearchMapping,
+		openView:        "/_pit", viewPath: "/_pit",
+		closeView: func(id string) object { return object{"id": id} },
 	}
 	// OpenSearch 3 names itself in every answer, to those as well who may not ask
 	// for its version; OpenSearch 2 does not.
 	openSearchFlavor = flavor{
 		key: "opensearch", product: "OpenSearch",
 		header: "X-OpenSearch-Version", value: "OpenSearch/",
-		largest: "max_coordinating_and_primary_bytes",
-		mapping: openSearchMapping,
+		largest:  "max_coordinating_and_primary_bytes",
+		mapping:  openSearchMapping,
+		openView: "/_search/point_in_time", viewPath: "/_search/point_in_time",
+		closeView: func(id string) object { return object{"pit_id": []string{id}} },
 	}
 )
 

@@ -29,7 +29,7 @@ type Info struct {
 // Errors: a *sinks.RequestError.
 func (s *Sink) Ping(ctx context.Context) (Info, error) {
 	// Not by perform: what the server is can also be in the body.
-	r, err := s.ask(ctx, s.send, http.MethodGet, "/", nil)
+	r, err := s.ask(ctx, s.send, http.MethodGet, "/", nil, maxSmallAnswer)
 	if err != nil {
 		return Info{}, err
 	}

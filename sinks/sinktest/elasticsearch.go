@@ -38,6 +38,8 @@ type Elasticsearch struct {
 	// Gate is asked before anything else what to do with the request; nil or a nil
 	// Fault: what Fail was given. The body was not read yet.
 	Gate func(*http.Request) *Fault
+	// Search has it answer searches, too; nil: it knows none.
+	Search *Search
 	// Forget keeps only ids and counts, and no sources.
 	Forget bool
 
@@ -167,6 +169,8 @@ func (es *Elasticsearch) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = w.Write(es.about())
 	case r.URL.Path == "/_bulk" || strings.HasSuffix(r.URL.Path, "/_bulk"):
 		es.bulk(w, r)
+	case es.Search != nil && (r.Method == http.MethodDelete || es.Search.serves(r.URL.Path)):
+		es.search(w, r)
 	default:
 		es.head(w, Fault{})
 		w.WriteHeader(http.StatusNotFound)

@@ -20,6 +20,8 @@ type benchCase struct {
 	rate    int      // latency: events a second
 	elastic bool     // the backend is a real Elasticsearch
 	sink    bridge.M // of the connector, instead of elasticsearch; URL stands for the endpoint's
+	replay  bool     // weir rehydrate run instead of weir run
+	bare    bool     // nothing but a sarama consumer
 	rival   string   // a command that is run instead of weir
 }
 
@@ -32,6 +34,7 @@ const (
 	real       = "elasticsearch"
 	others     = "sinks"
 	rivals     = "rival"
+	replays    = "rehydrate"
 )
 
 // endpointURL stands for the endpoint's address in a case's sink.
@@ -84,6 +87,7 @@ func (s settings) all() []benchCase {
 		benchCase{Name: "hec", Group: others, Load: s.load, sink: hec(bridge.M{"ack": "off"})},
 		benchCase{Name: "hec-gzip", Group: others, Load: s.load, sink: hec(bridge.M{"ack": "off", "compression": "gzip"})},
 		benchCase{Name: "hec-acks", Group: others, Load: s.load, sink: hec(bridge.M{"ack": "required"}), backend: backend{Acks: true}})
+	list = append(list, s.replays()...)
 	if s.rival != "" {
 		l := like(func(l *load) { l.Events = s.rivalEvents })
 		list = append(list,

@@ -15,7 +15,7 @@ import (
 func (r *runner) runLatency(ctx context.Context, c benchCase, i int) (Result, error) {
 	res := Result{Case: c.Name, Group: c.Group, Load: c.Load}
 	topic := fmt.Sprintf("weir-bench2-latency-%d", time.Now().UnixNano())
-	if err := newTopic(ctx, r.client, topic, c.Load.Partitions); err != nil {
+	if err := newTopic(ctx, r.client, topic, c.Load.Partitions, nil); err != nil {
 		return res, err
 	}
 	defer r.deleteTopic(topic)

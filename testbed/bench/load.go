@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -26,6 +27,7 @@ type load struct {
 	Events, Partitions int
 	Size               int  // bytes of a value, about
 	Real               bool // events of a real network instead, repeated
+	Tiered             bool `json:",omitempty"` // most of the topic is in the remote tier only
 }
 
 // topic names the load, so that a broker that has it already is not filled again.
@@ -34,7 +36,11 @@ func (l load) topic() string {
 	if l.Real {
 		size = "real"
 	}
-	return fmt.Sprintf("weir-bench2-%dx%s-%d", l.Events, size, l.Partitions)
+	name := fmt.Sprintf("weir-bench2-%dx%s-%d", l.Events, size, l.Partitions)
+	if l.Tiered {
+		name += "-tiered"
+	}
+	return name
 }
 
 func (l load) String() string {
@@ -42,7 +48,11 @@ func (l load) String() string {
 	if l.Real {
 		size = "real"
 	}
-	return fmt.Sprintf("%s x %s, %d p", short(l.Events), size, l.Partitions)
+	text := fmt.Sprintf("%s x %s, %d p", short(l.Events), size, l.Partitions)
+	if l.Tiered {
+		text += ", remote"
+	}
+	return text
 }
 
 func short(n int) string {
@@ -151,8 +161,10 @@ func producer(addr string, linger time.Duration) (*kgo.Client, error) {
 }
 
 // newTopic makes a topic that keeps everything.
-func newTopic(ctx context.Context, c *broker.Client, topic string, partitions int) error {
-	return c.CreateTopic(ctx, topic, int32(partitions), map[string]string{"retention.ms": "-1", "max.message.bytes": "104857600"})
+func newTopic(ctx context.Context, c *broker.Client, topic string, partitions int, more map[string]string) error {
+	settings := map[string]string{"retention.ms": "-1", "max.message.bytes": "104857600"}
+	maps.Copy(settings, more)
+	return c.CreateTopic(ctx, topic, int32(partitions), settings)
 }
 
 // produce fills the load's topic, once.
@@ -185,7 +197,13 @@ func produce(ctx context.Context, c *broker.Client, l load) (string, error) {
 			}
 		}
 	}
-	if err := newTopic(ctx, c, topic, l.Partitions); err != nil {
+	more := map[string]string{}
+	if l.Tiered {
+		// Segments are copied to the remote tier once they are closed, and go here a
+		// second after their last record.
+		more = map[string]string{"remote.storage.enable": "true", "segment.bytes": "1048576", "local.retention.ms": "1000"}
+	}
+	if err := newTopic(ctx, c, topic, l.Partitions, more); err != nil {
 		return "", err
 	}
 	cl, err := producer(c.Addr, 20*time.Millisecond)

@@ -30,6 +30,10 @@ func main() {
 		exitOn(sinkCommand(os.Args[2:]))
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "read" {
+		exitOn(readCommand(os.Args[2:]))
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := benchmark(ctx, os.Args[1:])
@@ -50,6 +54,7 @@ func exitOn(err error) {
 type settings struct {
 	load           load
 	capacityEvents int // of the capacity case, which is paced by the endpoint
+	tieredEvents   int // of the cases that read the remote tier
 	faultEvents    int
 	elasticEvents  int
 	rivalEvents    int
@@ -83,6 +88,7 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.load.Size, "size", 500, "bytes of an event's value, where the case does not say")
 	flags.IntVar(&s.load.Partitions, "partitions", 6, "partitions of the topic, where the case does not say")
 	flags.IntVar(&s.capacityEvents, "capacity-events", 1_000_000, "events a run of the capacity case")
+	flags.IntVar(&s.tieredEvents, "tiered-events", 2_400_000, "events a run of the cases that read the remote tier")
 	flags.IntVar(&s.faultEvents, "fault-events", 300_000, "events a run of the fault cases, which are paced by the endpoint")
 	flags.IntVar(&s.elasticEvents, "elastic-events", 100_000, "events a run into the real Elasticsearch")
 	flags.IntVar(&s.rivalEvents, "rival-events", 1_000_000, "events a run beside a rival")
@@ -224,7 +230,7 @@ func (r *runner) runAll(ctx context.Context, report *Report) error {
 	cases := slices.Clone(r.cases)
 	for i := range max(r.runs, r.paced) {
 		for _, c := range cases {
-			if unpaced := c.Group == throughput || c.Group == rivals || c.Group == others; unpaced && i >= r.runs || !unpaced && i >= r.paced {
+			if unpaced := c.Group == throughput || c.Group == rivals || c.Group == others || c.Group == replays; unpaced && i >= r.runs || !unpaced && i >= r.paced {
 				continue
 			}
 			result, err := r.run(ctx, c, i)

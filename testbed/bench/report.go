@@ -246,6 +246,14 @@ func (r Report) markdown(w io.Writer) {
 	}
 	flush("A real Elasticsearch", columns+"in the index | missing | twice")
 
+	for _, s := range r.of(replays) {
+		usual(s, s.spread("%.1f", used))
+	}
+	flush("Rehydrate", columns+"capacity used % | missing | twice")
+	for _, line := range r.ratios() {
+		fmt.Fprintf(w, "\n%s\n", line)
+	}
+
 	for _, s := range r.of(rivals) {
 		usual(s, s.spread("%.1f", refused))
 	}

@@ -32,6 +32,10 @@ func (r *runner) run(ctx context.Context, c benchCase, i int) (Result, error) {
 		return r.runLatency(ctx, c, i)
 	case c.elastic:
 		return r.runElastic(ctx, c, i)
+	case c.replay:
+		return r.runReplay(ctx, c, i)
+	case c.bare:
+		return r.runBare(ctx, c)
 	case c.rival != "":
 		return r.runRival(ctx, c, i)
 	default:
