@@ -186,6 +186,9 @@ func (p *planner) plan(ctx context.Context, o kafka.Options, fetch int64) (*repl
 		if t.ConfigErr != nil {
 			remarks = append(remarks, fmt.Sprintf("%s: its configuration could not be asked for (%v): when retention reaches the range is not known, and holes that compaction left will count as unexplained.", t.Name, o.Explain(t.ConfigErr)))
 		}
+		if out.Compacted() {
+			remarks = append(remarks, fmt.Sprintf("%s is compacted: of each key only the latest record is sure to be there. What was removed between records that are read is counted; what was removed before the first one is not known.", t.Name))
+		}
 		var pool kafka.Sample
 		for j := range t.Partitions {
 			pool.Add(t.Partitions[j].Sample)

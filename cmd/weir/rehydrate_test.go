@@ -166,7 +166,10 @@ func TestPlanOfACompactedTopic(t *testing.T) {
 	}
 	b.write(b.cl, 0, -30, 10, 10, 10, 20, 10)
 	b.kafka.Compact()
-	plan, _ := b.plan()
+	plan, remarks := b.plan()
+	if !strings.Contains(remarks, "t is compacted") {
+		t.Errorf("remarks: %s", remarks)
+	}
 	one := &plan.Topics[0].Partitions[0]
 	if one.End != 6 || one.First < 1 || one.Expires != nil || !plan.Topics[0].Compacted() {
 		t.Errorf("plan %+v", one)
