@@ -41,7 +41,7 @@ var mutants = []mutant{
 	{"verdict: a wrong number of outcomes settles nothing", "connector/deliver.go",
 		"if err == nil && len(outcomes) != len(b.Records) {\n\t\t// Silence", "if err == nil && len(outcomes) > len(b.Records) {\n\t\t// Silence"},
 	{"verdict: a failed request rejects nothing", "connector/deliver.go",
-		"b.attempts++\n\tb.whole = true\n\tc.again(b)", "b.attempts++\n\tfor range b.Records {\n\t\tb.reasons = append(b.reasons, sinks.Outcome{})\n\t}\n\tc.undeliverable(b)"},
+		"c.again(b)\n\tc.health.failed(c, re)", "for range b.Records {\n\t\tb.reasons = append(b.reasons, sinks.Outcome{})\n\t}\n\tc.undeliverable(b)\n\tc.health.failed(c, re)"},
 	{"split: a single record that is too large is rejected, not delivered", "connector/deliver.go",
 		"[]sinks.Outcome{{Verdict: sinks.Reject, Status: re.Status", "[]sinks.Outcome{{Verdict: sinks.Ack, Status: re.Status"},
 	{"split: both halves are sent", "connector/deliver.go",
