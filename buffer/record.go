@@ -161,3 +161,44 @@ func (r *Record) Release() int64 {
 	}
 	return r.chunk.Charged
 }
+
+// Compact moves records that wait to memory of their own, so that what they were
+// admitted with can be freed, and returns the bytes to give back to the budget. It
+// leaves those of a chunk that others need, too, or that has not become much
+// smaller. The records are of one account; a moved one is replaced in waiting, and
+// its old address must not be used any more.
+func Compact(waiting []*Record) (freed int64) {
+	for len(waiting) > 0 {
+		n := 1
+		for n < len(waiting) && waiting[n].chunk == waiting[0].chunk {
+			n++
+		}
+		freed += waiting[0].chunk.compact(waiting[:n])
+		waiting = waiting[n:]
+	}
+	return freed
+}
+
+// compact moves the records of c that are left, if those are all.
+func (c *Chunk) compact(left []*Record) (freed int64) {
+	if c == nil || c.open != len(left) {
+		return 0
+	}
+	var size int64
+	for _, r := range left {
+		size += r.Size()
+	}
+	if 2*size > c.Charged {
+		return 0
+	}
+	run := make([]Record, len(left))
+	for i, r := range left {
+		run[i] = *r
+	}
+	own := NewChunk(run, size)
+	for i := range left {
+		left[i] = &own.Records[i]
+	}
+	c.open = 0
+	return c.Charged - size
+}

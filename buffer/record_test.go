@@ -42,3 +42,47 @@ func TestChunkGivesItsBytesBackWithItsLastRecord(t *testing.T) {
 	}()
 	c.Records[2].Release()
 }
+
+func TestCompactFreesWhatTheOthersHeld(t *testing.T) {
+	run := make([]Record, 100)
+	for i := range run {
+		run[i] = Record{Offset: int64(i), Key: []byte{}, Value: bytes.Repeat([]byte{byte(i)}, 1000), Headers: []Header{{Key: "h", Value: []byte{byte(i)}}}}
+	}
+	const charged = 130_000
+	c := NewChunk(run, charged)
+	waiting := []*Record{&c.Records[7], &c.Records[42]}
+	freed := Compact(waiting)
+	if freed != 0 || waiting[0] != &c.Records[7] {
+		t.Fatalf("%d bytes freed while others need the chunk", freed)
+	}
+	for i := range c.Records {
+		if i != 7 && i != 42 {
+			if n := c.Records[i].Release(); n != 0 {
+				t.Fatalf("%d given back while records wait", n)
+			}
+		}
+	}
+	size := waiting[0].Size() + waiting[1].Size()
+	if freed = Compact(waiting); freed != charged-size {
+		t.Errorf("%d freed of %d by two records of %d in all", freed, charged, size)
+	}
+	clear(c.Records[7].Value)
+	for i, offset := range []int64{7, 42} {
+		r := waiting[i]
+		if r.Offset != offset || r.Key == nil || len(r.Value) != 1000 || r.Value[999] != byte(offset) || r.Headers[0].Value[0] != byte(offset) {
+			t.Errorf("record %d became %+v", offset, r)
+		}
+	}
+	if again := Compact(waiting); again != 0 {
+		t.Errorf("%d freed by what has its own memory", again)
+	}
+	if got := waiting[0].Release() + waiting[1].Release(); got != size {
+		t.Errorf("%d given back at last, want %d", got, size)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("the old place of a record was released once more")
+		}
+	}()
+	c.Records[42].Release()
+}

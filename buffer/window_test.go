@@ -226,7 +226,7 @@ func TestWindowFindsTheRoom(t *testing.T) {
 			if test.sink.refusal == 1 && test.sink.rate == 0 {
 				room *= 1 - test.sink.random
 			}
-			const seeds = 20
+			const seeds = 10
 			var begin, taken, refused float64
 			for seed := range uint64(seeds) {
 				rng := rand.New(rand.NewPCG(seed, 1))

@@ -279,8 +279,10 @@ func (c *Connector) next(now time.Time) *batch {
 	return nil
 }
 
-// takeRetry is the retry to send now, together with others that are due, as far
-// as they fit: what several batches had left makes one good request.
+// takeRetry is the retry to send now, together with others that are due, or nearly,
+// as far as they fit: what several batches had left makes one good request. At a
+// sink that refuses one record in twenty every batch leaves some, each due at a time
+// of its own.
 func (c *Connector) takeRetry(now time.Time) *batch {
 	if c.health.down != nil {
 		// One attempt at a time tells whether the sink is back: any will do.
@@ -290,8 +292,9 @@ func (c *Connector) takeRetry(now time.Time) *batch {
 	if b == nil || b.whole {
 		return b
 	}
+	soon := now.Add(c.opt.RetryInitial / 4)
 	c.retries = slices.DeleteFunc(c.retries, func(o *batch) bool {
-		if o.whole || o.stuck != b.stuck || o.blocked != b.blocked || o.due.After(now) ||
+		if o.whole || o.stuck != b.stuck || o.blocked != b.blocked || o.due.After(soon) ||
 			len(b.Records)+len(o.Records) > c.opt.BatchRecords || b.Bytes+o.Bytes > c.opt.BatchBytes {
 			return false
 		}

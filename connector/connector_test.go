@@ -767,6 +767,44 @@ func TestFewRefusedRecordsDoNotShrinkTheWindow(t *testing.T) {
 	})
 }
 
+// Records that wait to be sent again hold their own memory and not that of all they
+// were read with, so that a sink that refuses one in twenty is still kept busy.
+func TestFewRefusedRecordsHoldTheirOwnMemoryOnly(t *testing.T) {
+	took := func(percent int) time.Duration {
+		var d time.Duration
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t, 1)
+			for p := range int32(2) {
+				w.write(p, 20000, 0)
+			}
+			w.verdict = func(*buffer.Record) sinks.Outcome {
+				if w.rng.IntN(100) < percent {
+					return sinks.Outcome{Status: 429, Note: sinks.Overloaded}
+				}
+				return sinks.Outcome{Verdict: sinks.Ack}
+			}
+			w.latency = func() time.Duration { return 100 * time.Millisecond }
+			opt := w.options()
+			opt.BatchRecords, opt.RetryInitial = 1000, time.Second
+			opt.Budget = buffer.NewBudget(512 << 10)
+			began := time.Now()
+			w.run(t.Context(), New(opt), true)
+			d = time.Since(began)
+			w.complete()
+			if held, _ := opt.Budget.Held(); held != 0 {
+				t.Errorf("%d bytes held after the end", held)
+			}
+		})
+		return d
+	}
+	none, few := took(0), took(5)
+	// The last ones refused wait for some pauses in any case.
+	if few > 2*none+8*time.Second {
+		t.Errorf("%v with one record in twenty refused, %v without", few, none)
+	}
+	t.Logf("%v with one record in twenty refused, %v without", few, none)
+}
+
 // A sink that took everything and says that it is close to its limit, before its
 // acknowledgement or with it, is asked for less, and nothing is sent twice.
 func TestCrowdedSinkIsAskedForLess(t *testing.T) {

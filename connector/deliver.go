@@ -225,6 +225,7 @@ func (c *Connector) settle(b *batch, outcomes []sinks.Outcome) {
 			retry.stuck = true
 			retry.stick(fmt.Errorf("the sink refuses single records: %s; trying again for ever", c.describe(worst)))
 		}
+		retry.compact()
 		c.again(retry)
 		c.reportRetries(retry, worst)
 	}
@@ -232,6 +233,17 @@ func (c *Connector) settle(b *batch, outcomes []sinks.Outcome) {
 		c.undeliverable(rejected)
 	}
 	b.progress()
+}
+
+// compact has the records of b, which wait, hold no more memory than their own.
+func (b *batch) compact() {
+	at := 0
+	for _, p := range b.parts {
+		freed := buffer.Compact(b.Records[at : at+p.n])
+		p.lane.held -= freed
+		p.lane.account.Release(freed)
+		at += p.n
+	}
 }
 
 // undeliverable deals with rejected records: on to the dead-letter sink, or, if
