@@ -14,9 +14,11 @@ func Object(r *buffer.Record, spare *bytes.Buffer) ([]byte, bool) {
 	if !r.Shape.Has(buffer.ShapeObject) {
 		return nil, false
 	}
-	v := bytes.Trim(r.Value, " \t\r\n")
-	if len(v) < 2 || v[0] != '{' || v[len(v)-1] != '}' {
-		return nil, false
+	v := r.Value
+	if !braced(v) { // few have anything around them
+		if v = bytes.Trim(v, " \t\r\n"); !braced(v) {
+			return nil, false
+		}
 	}
 	// ShapeLineBreak says the same, but a wrong Shape must not let an event write
 	// lines of its own.
@@ -29,3 +31,5 @@ func Object(r *buffer.Record, spare *bytes.Buffer) ([]byte, bool) {
 	}
 	return spare.Bytes(), true
 }
+
+func braced(v []byte) bool { return len(v) >= 2 && v[0] == '{' && v[len(v)-1] == '}' }

@@ -22,12 +22,15 @@ type benchCase struct {
 	sink    bridge.M // of the connector, instead of elasticsearch; URL stands for the endpoint's
 	replay  bool     // weir rehydrate run instead of weir run
 	bare    bool     // nothing but a sarama consumer
+	naive   bool     // a naive reader instead of weir
+	idle    bool     // nothing to do
 	rival   string   // a command that is run instead of weir
 }
 
 // Groups of cases; each is measured and shown in its own way.
 const (
 	throughput = "throughput"
+	idling     = "idle"
 	capacity   = "capacity"
 	faults     = "faults"
 	latencies  = "latency"
@@ -40,6 +43,13 @@ const (
 // endpointURL stands for the endpoint's address in a case's sink.
 const endpointURL = "URL"
 
+// Cases that the naive reader stands beside.
+const (
+	plainCase   = "plain"
+	gzipCase    = "gzip"
+	backlogCase = "backlog"
+)
+
 // noFaults is the case that the others of its group are measured by.
 const noFaults = "0%"
 
@@ -51,13 +61,19 @@ func (s settings) all() []benchCase {
 		return l
 	}
 	list := []benchCase{
-		{Name: "plain", Group: throughput, Load: s.load},
-		{Name: "gzip", Group: throughput, Load: s.load, setup: func(c *bridge.Config) { c.Sink["compression"] = "gzip" }},
+		{Name: baselineCase, Group: throughput, Load: s.load, naive: true},
+		{Name: plainCase, Group: throughput, Load: s.load},
+		{Name: baselineGzipCase, Group: throughput, Load: s.load, naive: true},
+		{Name: gzipCase, Group: throughput, Load: s.load, setup: func(c *bridge.Config) { c.Sink["compression"] = "gzip" }},
+		{Name: "32MiB", Group: throughput, Load: s.load, setup: func(c *bridge.Config) { c.File["memory"] = "32MiB" }},
 		{Name: "200B", Group: throughput, Load: like(func(l *load) { l.Size = 200 })},
 		{Name: "2KB", Group: throughput, Load: like(func(l *load) { l.Size, l.Events = 2048, l.Events/4 })},
 		{Name: "real", Group: throughput, Load: like(func(l *load) { l.Real, l.Events = true, l.Events/4 })},
 		{Name: "1-partition", Group: throughput, Load: like(func(l *load) { l.Partitions = 1 })},
 		{Name: "48-partitions", Group: throughput, Load: like(func(l *load) { l.Partitions = 48 })},
+		{Name: baselineBacklogCase, Group: throughput, Load: like(func(l *load) { l.Events = s.backlogEvents }), naive: true},
+		{Name: backlogCase, Group: throughput, Load: like(func(l *load) { l.Events = s.backlogEvents })},
+		{Name: "idle", Group: idling, Load: like(func(l *load) { l.Events, l.Partitions = 100, 100 }), idle: true},
 	}
 	// Against a backend that takes its time, so that what is lost is lost by waiting
 	// and not by what else the processors do.

@@ -34,6 +34,10 @@ func main() {
 		exitOn(readCommand(os.Args[2:]))
 		return
 	}
+	if len(os.Args) > 1 && os.Args[1] == "naive" {
+		exitOn(naiveCommand(os.Args[2:]))
+		return
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	err := benchmark(ctx, os.Args[1:])
@@ -55,6 +59,7 @@ type settings struct {
 	load           load
 	capacityEvents int // of the capacity case, which is paced by the endpoint
 	tieredEvents   int // of the cases that read the remote tier
+	backlogEvents  int // of the case with a large backlog
 	faultEvents    int
 	elasticEvents  int
 	rivalEvents    int
@@ -88,6 +93,7 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.load.Size, "size", 500, "bytes of an event's value, where the case does not say")
 	flags.IntVar(&s.load.Partitions, "partitions", 6, "partitions of the topic, where the case does not say")
 	flags.IntVar(&s.capacityEvents, "capacity-events", 1_000_000, "events a run of the capacity case")
+	flags.IntVar(&s.backlogEvents, "backlog-events", 10_000_000, "events a run of the case with a large backlog")
 	flags.IntVar(&s.tieredEvents, "tiered-events", 2_400_000, "events a run of the cases that read the remote tier")
 	flags.IntVar(&s.faultEvents, "fault-events", 300_000, "events a run of the fault cases, which are paced by the endpoint")
 	flags.IntVar(&s.elasticEvents, "elastic-events", 100_000, "events a run into the real Elasticsearch")

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"os"
+	"strings"
 )
 
 // Sizes of the picture, in pixels.
@@ -58,7 +59,7 @@ func (p *picture) cpuBars(r Report) {
 		v := s.values(cpu)
 		p.text(10, "label", "%s", s.Case)
 		class := "bar"
-		if s.Group == rivals && s.Command != "" {
+		if s.Group == rivals && s.Command != "" || strings.HasPrefix(s.Case, baselineCase) {
 			class = "other"
 		}
 		p.bar(labelWidth, s.median(cpu)*scale, class)

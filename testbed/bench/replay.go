@@ -285,15 +285,7 @@ func readCommand(args []string) error {
 
 // ratios are what the replay cases say of each other.
 func (r Report) ratios() []string {
-	list := r.of(replays)
-	of := func(name string, f func(Result) float64) float64 {
-		for _, s := range list {
-			if s.Case == name {
-				return s.median(f)
-			}
-		}
-		return 0
-	}
+	of := func(name string, f func(Result) float64) float64 { return r.figure(replays, name, f) }
 	var lines []string
 	for _, pair := range [][2]string{{replayCase, liveCase}, {replayRealCase, liveRealCase}} {
 		if a, b := of(pair[0], cpu), of(pair[1], cpu); a > 0 && b > 0 {

@@ -128,6 +128,16 @@ func (r Report) of(group string) []summary {
 	return list
 }
 
+// figure is the median of one case, 0 when it was not run.
+func (r Report) figure(group, name string, f func(Result) float64) float64 {
+	for _, s := range r.of(group) {
+		if s.Case == name {
+			return s.median(f)
+		}
+	}
+	return 0
+}
+
 func (s summary) values(f func(Result) float64) []float64 {
 	values := make([]float64, len(s.runs))
 	for i, r := range s.runs {
@@ -212,6 +222,17 @@ func (r Report) markdown(w io.Writer) {
 		usual(s)
 	}
 	flush("Throughput", columns+"missing | twice")
+	for _, pair := range [][2]string{{plainCase, baselineCase}, {gzipCase, baselineGzipCase}, {backlogCase, baselineBacklogCase}} {
+		if a, b := r.figure(throughput, pair[0], cpu), r.figure(throughput, pair[1], cpu); a > 0 && b > 0 {
+			fmt.Fprintf(w, "\nProcessor time of weir (%s), by that of a naive reader that promises nothing (%s): %.2f.\n", pair[0], pair[1], a/b)
+		}
+	}
+
+	for _, s := range r.of(idling) {
+		rows = append(rows, []string{s.Case, fmt.Sprint(s.Load.Partitions), fmt.Sprint(len(s.runs)), s.spread("%.2f", share),
+			s.spread("%.0f", func(r Result) float64 { return mebi(r.RSS) })})
+	}
+	flush("Nothing to do", "case | partitions | runs | % of a core | RSS MiB")
 
 	for _, s := range r.of(others) {
 		usual(s)

@@ -34,6 +34,10 @@ func (r *runner) run(ctx context.Context, c benchCase, i int) (Result, error) {
 		return r.runElastic(ctx, c, i)
 	case c.replay:
 		return r.runReplay(ctx, c, i)
+	case c.naive:
+		return r.runNaive(ctx, c)
+	case c.idle:
+		return r.runIdle(ctx, c, i)
 	case c.bare:
 		return r.runBare(ctx, c)
 	case c.rival != "":
@@ -114,6 +118,50 @@ func (r *runner) runBacklog(ctx context.Context, c benchCase, i int) (Result, er
 		return res, err
 	}
 	res.count(t, c.backend)
+	return res, nil
+}
+
+// runIdle measures weir while there is nothing to do, after it has delivered what
+// was in the topic: one event a partition.
+func (r *runner) runIdle(ctx context.Context, c benchCase, i int) (Result, error) {
+	res := Result{Case: c.Name, Group: c.Group, Load: c.Load}
+	topic, err := r.topic(ctx, c)
+	if err != nil {
+		return res, err
+	}
+	sink, err := startSink(c.backend, c.Load.Events)
+	if err != nil {
+		return res, err
+	}
+	defer sink.stop()
+	p, cfg, err := r.start(c, topic, sink.url, i)
+	if err != nil {
+		return res, err
+	}
+	defer p.Kill()
+	if err := r.finish(ctx, p, sink, cfg.Group(), topic, int64(c.Load.Events)); err != nil {
+		return res, fmt.Errorf("%w\n%s", err, p.Log())
+	}
+	before, err := processUsage(p.PID())
+	began := time.Now()
+	select {
+	case <-time.After(r.latencyFor):
+	case <-ctx.Done():
+		return res, ctx.Err()
+	}
+	after, err2 := processUsage(p.PID())
+	if err := errors.Join(err, err2); err != nil {
+		return res, fmt.Errorf("%w\n%s", err, p.Log())
+	}
+	if err := r.conclude(ctx, p, sink, cfg.Group(), topic, &res); err != nil {
+		return res, err
+	}
+	t, err := sink.tally(ctx)
+	if err != nil {
+		return res, err
+	}
+	res.count(t, c.backend)
+	res.CPUShare, res.RSS = (after.CPU-before.CPU).Seconds()/time.Since(began).Seconds(), after.RSS
 	return res, nil
 }
 
