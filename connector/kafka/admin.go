@@ -328,15 +328,20 @@ func (o Options) findCoordinator(ctx context.Context, group string) (addr string
 	return addr, err
 }
 
-// patiently asks a coordinator again, for some seconds, while there is none yet:
-// the first question ever makes a new cluster create the topic for what it keeps,
-// and a coordinator that was just chosen has to read that first.
+// patiently asks a coordinator again, for ten seconds at most, while there is none
+// yet: the first question ever makes a new cluster create the topic for what it
+// keeps, and a coordinator that was just chosen has to read that first.
+//
+// Errors: what was answered last, and that of ctx, if it ended first.
 func patiently(ctx context.Context, ask func() error) error {
 	err := ask()
-	for range 20 {
+	for range 40 {
 		if !errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) && !errors.Is(err, sarama.ErrNotCoordinatorForConsumer) &&
-			!errors.Is(err, sarama.ErrOffsetsLoadInProgress) || !sleep(ctx, 250*time.Millisecond) {
+			!errors.Is(err, sarama.ErrOffsetsLoadInProgress) {
 			break
+		}
+		if !sleep(ctx, 250*time.Millisecond) {
+			return fmt.Errorf("%w: %w", ctx.Err(), err)
 		}
 		err = ask()
 	}

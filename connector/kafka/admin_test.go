@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -364,4 +365,39 @@ func TestPrintableEscapesWhatATerminalWouldObey(t *testing.T) {
 	if got := printable("a \"b\"\x1b[31m\n"+strings.Repeat("x", 100), 20); strings.ContainsAny(got, "\x1b\n") || len(got) > 40 || !strings.Contains(got, `"b"`) {
 		t.Errorf("%q", got)
 	}
+}
+
+// A coordinator that is on its way is waited for, and who is told to stop meanwhile
+// says both what was waited for and that it was told to.
+func TestCoordinatorIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := 0
+		began := time.Now()
+		err := patiently(t.Context(), func() error {
+			if asked++; asked < 20 {
+				return sarama.ErrConsumerCoordinatorNotAvailable
+			}
+			return nil
+		})
+		if err != nil || asked != 20 {
+			t.Errorf("asked %d times, %v", asked, err)
+		}
+		err = patiently(t.Context(), func() error { return sarama.ErrNotCoordinatorForConsumer })
+		if !errors.Is(err, sarama.ErrNotCoordinatorForConsumer) || time.Since(began) > 20*time.Second {
+			t.Errorf("%v after %v", err, time.Since(began))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		err = patiently(ctx, func() error {
+			cancel()
+			return sarama.ErrConsumerCoordinatorNotAvailable
+		})
+		if !errors.Is(err, context.Canceled) || !errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) {
+			t.Errorf("%v, told to stop while there was no coordinator", err)
+		}
+		asked = 0
+		err = patiently(t.Context(), func() error { asked++; return sarama.ErrGroupAuthorizationFailed })
+		if !errors.Is(err, sarama.ErrGroupAuthorizationFailed) || asked != 1 {
+			t.Errorf("asked %d times about a right that is missing: %v", asked, err)
+		}
+	})
 }

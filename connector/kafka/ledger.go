@@ -184,23 +184,15 @@ func (l *Ledger) Bounds(ctx context.Context, topics map[string][]int32) (map[Par
 	return all, nil
 }
 
-// patiently asks the group's coordinator, again while a new one is on its way: the
-// first question ever makes a cluster create its offsets topic.
+// patiently asks the group's coordinator, again while a new one is on its way.
 func (l *Ledger) patiently(ctx context.Context, question func(*sarama.Broker) error) error {
-	for range 40 {
+	return patiently(ctx, func() error {
 		addr, err := l.cluster.coordinator(ctx, l.Group)
-		if err == nil {
-			err = l.cluster.ask(ctx, addr, question)
-		}
-		if err == nil || !errors.Is(err, sarama.ErrConsumerCoordinatorNotAvailable) &&
-			!errors.Is(err, sarama.ErrNotCoordinatorForConsumer) && !errors.Is(err, sarama.ErrOffsetsLoadInProgress) {
+		if err != nil {
 			return err
 		}
-		if !sleep(ctx, controlTimeout/60) {
-			return ctx.Err()
-		}
-	}
-	return sarama.ErrConsumerCoordinatorNotAvailable
+		return l.cluster.ask(ctx, addr, question)
+	})
 }
 
 // MetadataLimit is how many bytes of metadata a broker takes with a commit
