@@ -3,9 +3,9 @@ package buffer
 import "time"
 
 // Window bounds the requests in flight to one sink and moves with its answers:
-// up by up to a half after a round without doubt, down when the sink refuses for
-// lack of room or its answers slow down. A round is as many answers as the limit
-// has places.
+// up, to twice as many at most, after a round without doubt, down when the sink
+// refuses for lack of room or its answers slow down. A round is as many answers as
+// the limit has places.
 //
 // What refusals say about the sink's room is capacity's matter: it tells one that
 // serves exactly four requests at a time, and is asked for a fifth rarely, from a
@@ -142,7 +142,7 @@ func (w *Window) round() {
 		return // a limit that was not reached says nothing about a higher one
 	}
 	w.good = 0
-	if more := w.room.beyond(w.limit, w.limit+max(w.limit/2, 1)); more > w.limit {
+	if more := w.room.beyond(w.limit, 2*w.limit); more > w.limit {
 		good := w.limit
 		w.set(more)
 		w.good = good

@@ -26,9 +26,9 @@ func limits(w *Window, rounds int, a Answer, took time.Duration) (out []int) {
 	return out
 }
 
-func TestWindowGrowsByHalfUntilTheFirstRefusal(t *testing.T) {
-	w := NewWindow(1, 16)
-	if got := limits(w, 8, Clean, time.Second); !slices.Equal(got, []int{2, 3, 4, 6, 9, 13, 16, 16}) {
+func TestWindowDoublesUntilTheFirstRefusal(t *testing.T) {
+	w := NewWindow(1, 20)
+	if got := limits(w, 7, Clean, time.Second); !slices.Equal(got, []int{2, 4, 8, 16, 20, 20, 20}) {
 		t.Errorf("limits %v", got)
 	}
 }
@@ -52,15 +52,15 @@ func fill(w *Window) (slots []Slot) {
 
 func TestRefusedGrowthIsUndone(t *testing.T) {
 	w := NewWindow(1, 8)
-	limits(w, 4, Clean, time.Second) // 6
+	limits(w, 3, Clean, time.Second) // 8
 	slots := fill(w)
 	w.Done(slots[4], Refused, 0)
-	if w.Limit() != 6 {
-		t.Fatalf("limit %d: one refusal, that may be chance, undoes a growth from 4 to 6", w.Limit())
+	if w.Limit() != 8 {
+		t.Fatalf("limit %d: one refusal, that may be chance, undoes a growth from 4 to 8", w.Limit())
 	}
 	w.Done(slots[5], Refused, 0)
 	if w.Limit() != 4 {
-		t.Fatalf("limit %d after a refused growth from 4 to 6", w.Limit())
+		t.Fatalf("limit %d after a refused growth from 4 to 8", w.Limit())
 	}
 }
 
