@@ -16,6 +16,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/cenkalti/backoff/v4"
 	"github.com/spf13/cobra"
 
 	"weir/buffer"
@@ -125,7 +126,7 @@ func (w *worker) run(ctx context.Context) (err error) {
 
 	ctx, w.stop = context.WithCancelCause(ctx)
 	defer w.stop(nil)
-	if err := open.connect(ctx, cfg, w.log); err != nil {
+	if err := w.connect(ctx, cfg, signals); err != nil {
 		return err
 	}
 	defer open.close()
@@ -198,6 +199,29 @@ func (w *worker) run(ctx context.Context) (err error) {
 	}
 	err = errors.Join(err, w.report(), w.custodyStop(chain, context.Cause(ctx)))
 	return errors.Join(err, trail.note("rehydrate", target, err))
+}
+
+// connect connects to the cluster of the plan. While no broker answers it waits, as
+// it would later: a worker that is started while they are away is not for a person
+// to start again.
+func (w *worker) connect(ctx context.Context, cfg *config.Config, signals <-chan os.Signal) error {
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(time.Second), backoff.WithMaxInterval(30*time.Second), backoff.WithMaxElapsedTime(0))
+	for {
+		err := w.open.connect(ctx, cfg, w.log)
+		if !kafka.IsAway(err) || ctx.Err() != nil {
+			return err
+		}
+		wait := pause.NextBackOff().Round(100 * time.Millisecond)
+		w.log.Warn("no broker answers: trying again", "error", err, "in", wait)
+		select {
+		case <-time.After(wait):
+		case <-signals:
+			return errInterrupted
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // askBytes is how much a partition is asked for at a time: a remote tier takes

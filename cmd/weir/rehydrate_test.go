@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -359,6 +363,83 @@ func TestRetentionOvertakesACase(t *testing.T) {
 	b.weir(exitUsage, "say --yes", "rehydrate", "cancel", "--plan", plan)
 	b.weir(exitDone, "is removed", "rehydrate", "cancel", "--plan", plan, "--yes")
 	b.weir(exitDone, "not begun", "rehydrate", "status", "--plan", plan)
+}
+
+// A worker that is started while no broker answers waits for one, and says so.
+func TestAWorkerWaitsForBrokersThatAreAway(t *testing.T) {
+	b := newCaseBed(t, 1)
+	b.write(b.cl, 0, 1, 2, 3)
+	plan := b.makePlan("c")
+	away, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := away.Addr().String()
+	_ = away.Close()
+	text, err := os.ReadFile(b.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.config, bytes.Replace(text, []byte(b.kafka.ListenAddrs()[0]), []byte(addr), 1), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	start := func(args ...string) (*exec.Cmd, *bufio.Scanner) {
+		cmd := exec.CommandContext(t.Context(), b.bin, append(args, "-c", b.config)...)
+		said, err := cmd.StderrPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lines := bufio.NewScanner(said)
+		for lines.Scan() {
+			if strings.Contains(lines.Text(), "no broker answers") && strings.Contains(lines.Text(), addr) {
+				return cmd, lines
+			}
+		}
+		t.Fatalf("%v ended: %v", args, cmd.Wait())
+		return nil, nil
+	}
+	run := []string{"rehydrate", "run", "--plan", plan, "--bag", b.path("bag")}
+
+	cmd, lines := start(run...)
+	_ = cmd.Process.Signal(os.Interrupt)
+	for lines.Scan() {
+	}
+	if err := cmd.Wait(); cmd.ProcessState.ExitCode() != exitInterrupted {
+		t.Errorf("told to stop while it waited it ended with %v", err)
+	}
+
+	cmd, lines = start(run...)
+	if away, err = net.Listen("tcp", addr); err != nil {
+		t.Fatal(err)
+	}
+	defer away.Close()
+	go func() { // the broker is there now; it gives its own address
+		for {
+			c, err := away.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer c.Close()
+				to, err := net.Dial("tcp", b.kafka.ListenAddrs()[0])
+				if err != nil {
+					return
+				}
+				defer to.Close()
+				go func() { _, _ = io.Copy(to, c) }()
+				_, _ = io.Copy(c, to)
+			}()
+		}
+	}()
+	for lines.Scan() {
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Fatalf("with the broker there it ended with %v", err)
+	}
+	b.weir(exitDone, "Case c: done", "rehydrate", "status", "--plan", plan)
 }
 
 // A case goes on with what it was begun with, and with nothing else.

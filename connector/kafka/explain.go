@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -54,6 +55,25 @@ func (o Options) explain(addr string, err error, heard *wire) error {
 // password will not help, and some brokers slow down who does.
 func IsAuth(err error) bool {
 	return errors.Is(err, sarama.ErrSASLAuthenticationFailed)
+}
+
+// IsAway reports whether err says nothing but that no broker can be talked to:
+// none listens, answers in time, or keeps the connection. Waiting may mend that; a
+// refused login or certificate it does not.
+func IsAway(err error) bool {
+	if all, ok := err.(interface{ Unwrap() []error }); ok {
+		list := all.Unwrap()
+		return len(list) > 0 && !slices.ContainsFunc(list, func(err error) bool { return !IsAway(err) })
+	}
+	if one := errors.Unwrap(err); one != nil && IsAway(one) {
+		return true
+	}
+	var (
+		dns     *net.DNSError
+		network net.Error
+	)
+	return closed(err) || errors.Is(err, syscall.ECONNREFUSED) || errors.As(err, &dns) ||
+		errors.As(err, &network) && network.Timeout() || errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 func (o Options) why(addr string, err error, heard *wire) string {

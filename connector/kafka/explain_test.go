@@ -1,11 +1,18 @@
 package kafka
 
 import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
 	"net"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
+	"github.com/IBM/sarama"
 	"github.com/twmb/franz-go/pkg/kfake"
 )
 
@@ -92,5 +99,22 @@ func TestDeadLetterBrokerThatWorkedIsNotTakenForOneOfAnotherProtocol(t *testing.
 	_, err := s.opts.Metadata(t.Context(), "t")
 	if err == nil || strings.Contains(err.Error(), "TLS") || !strings.Contains(err.Error(), "restarted") {
 		t.Errorf("it worked before: %v", err)
+	}
+}
+
+// Waiting mends that nobody is there, and not what somebody who is there refuses.
+func TestOnlyWhoIsAwayIsWaitedFor(t *testing.T) {
+	refused := &BrokerError{Addr: "a:1", Err: fmt.Errorf("dial: %w", syscall.ECONNREFUSED)}
+	hungUp := &BrokerError{Addr: "b:1", Err: io.EOF}
+	login := &BrokerError{Addr: "c:1", Err: sarama.ErrSASLAuthenticationFailed}
+	for _, err := range []error{refused, hungUp, &net.DNSError{Name: "d"}, os.ErrDeadlineExceeded, errors.Join(refused, hungUp)} {
+		if !IsAway(err) {
+			t.Errorf("%v is not waited for", err)
+		}
+	}
+	for _, err := range []error{nil, login, x509.UnknownAuthorityError{}, errors.New("another cluster"), errors.Join(refused, login)} {
+		if IsAway(err) {
+			t.Errorf("%v is waited for", err)
+		}
 	}
 }
