@@ -3,10 +3,13 @@
 package integration
 
 import (
+	"bytes"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"math/rand/v2"
 	"net/http"
 	"os"
@@ -237,6 +240,78 @@ func TestRehydrateWithWorkersThatDie(t *testing.T) {
 		t.Errorf("cancelled, and %q", s.State)
 	}
 	b.stop(live)
+}
+
+// Somebody who may write to the broker's disk changes one record there, with the
+// checksum that goes with it, so that the broker and every consumer take it for
+// what was produced. The sealed case tells, and its bag has the record as it was.
+func TestVerifyFindsARecordThatWasChangedOnTheBrokersDisk(t *testing.T) {
+	b := newBed(t, 2*time.Minute)
+	if b.kafka.Data == "" {
+		t.Skip("the broker's disk is not ours")
+	}
+	to := time.Now().Add(-time.Hour).Truncate(time.Second).UTC()
+	from := to.Add(-time.Hour)
+	topic := b.topic("", 2, map[string]string{"compression.type": "uncompressed"})
+	var records []*kgo.Record
+	for i := range 2000 {
+		records = append(records, &kgo.Record{
+			Topic: topic, Partition: int32(i % 2), Timestamp: from.Add(time.Duration(i) * time.Second),
+			Value: fmt.Appendf(nil, `{"n":%d,"user":"mallory-%04d"}`, i, i),
+		})
+	}
+	b.must(b.cl.Write(b.ctx, records))
+	cfg := bridge.NewConfig(b.kafka.Addr, topic, "http://127.0.0.1:9")
+	config := b.write("weir", cfg)
+	plan, bag, key := filepath.Join(b.dir, "plan.json"), filepath.Join(b.dir, "bag"), filepath.Join(b.dir, "key")
+	b.command("rehydrate", "plan", "-c", config, "--topics", topic, "--from", from.Format(time.RFC3339), "--to", to.Format(time.RFC3339), "--case", "changed-on-disk", "-o", plan)
+	b.command("rehydrate", "run", "-c", config, "--plan", plan, "--bag", bag)
+	b.command("keygen", "--out", key)
+	sealed := filepath.Join(b.dir, "sealed")
+	b.command("rehydrate", "seal", "-c", config, "--plan", plan, "--key", key, "--examiner", "E. Xaminer", "--purpose", "a test", "--bag", bag, "-o", sealed)
+	verify := []string{"verify", "--kafka", "-c", config, "--manifest", sealed, "--key", key + ".pub"}
+	b.command(verify...)
+
+	changeOnDisk(b, filepath.Join(b.kafka.Data, topic+"-1", "00000000000000000000.log"), "mallory-0501", "nobody-00501")
+	found := false
+	b.must(b.cl.Each(b.ctx, topic, func(r *kgo.Record) { found = found || strings.Contains(string(r.Value), "nobody-00501") }))
+	if !found {
+		t.Fatal("a consumer does not see the change: the test changed nothing")
+	}
+	out, err := combined(b.ctx, b.bin, verify...)
+	if exit, ok := errors.AsType[*exec.ExitError](err); !ok || exit.ExitCode() != 1 || !strings.Contains(out, "partition 1") {
+		t.Errorf("want exit code 1 with partition 1 named, got %v:\n%s", err, out)
+	}
+	if strings.Contains(out, "no longer retained") {
+		t.Errorf("a record that was changed is taken for one that retention took:\n%s", out)
+	}
+	t.Logf("%s", out)
+	b.command("verify", "--bag", bag, "--key", key+".pub") // what was sealed still holds
+}
+
+// changeOnDisk replaces text, which stands once in the log segment, by as much
+// other text, and makes the checksum of its batch fit.
+func changeOnDisk(b *bed, path, text, by string) {
+	b.Helper()
+	log, err := os.ReadFile(path)
+	b.must(err)
+	at := bytes.Index(log, []byte(text))
+	if at < 0 || len(text) != len(by) {
+		b.Fatalf("%q is not in %s", text, path)
+	}
+	// A batch: base offset 8 bytes, length 4, leader epoch 4, magic 1, checksum 4 of
+	// all behind it (https://kafka.apache.org/documentation/#recordbatch).
+	begin, end := 0, 0
+	for end <= at {
+		begin = end
+		end = begin + 12 + int(binary.BigEndian.Uint32(log[begin+8:]))
+	}
+	copy(log[at:], by)
+	binary.BigEndian.PutUint32(log[begin+17:], crc32.Checksum(log[begin+21:end], crc32.MakeTable(crc32.Castagnoli)))
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	b.must(err)
+	_, err = f.WriteAt(log[begin:end], int64(begin))
+	b.must(errors.Join(err, f.Close()))
 }
 
 // transactions writes some that are committed and some that are aborted.

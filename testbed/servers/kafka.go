@@ -14,6 +14,9 @@ type Kafka struct {
 	Addr string // plaintext, host:port
 	// The second listener: SASL_SSL with SCRAM-SHA-512. Empty where there is none.
 	TLSAddr, CAFile, User, Password string
+	// Data is the folder of its logs, a folder a partition; empty where it is not
+	// ours.
+	Data string
 }
 
 // Kafka finds or starts a broker.
@@ -48,5 +51,6 @@ func (s *Set) Kafka(ctx context.Context) (*Kafka, error) {
 		CAFile:   filepath.Join(dir, "tls", "ca.crt"),
 		User:     "tester",
 		Password: "tester-secret",
+		Data:     filepath.Join(dir, "data"),
 	}, nil
 }
