@@ -36,21 +36,22 @@ const (
 	// It is how long a sink that has room again is asked for too little: a number is
 	// tried again when log(refuted/untried), 1.4, memories have passed at most.
 	refuted = 8
-	// doubtful: a number that is this much less likely than the best, a twelfth as
+	// doubtful: a number that is this much less likely than the best, a twentieth as
 	// likely, is not kept.
-	doubtful = 2.5
+	doubtful = 3
 	// untried: a number that is less likely than the best by no more than this is
 	// worth a try.
 	untried = 2
-	// undisputed: nothing to speak of was seen against a number.
-	undisputed = 0.5
+	// undisputed: nothing to speak of was seen against a number, so that all up to it
+	// can be left out.
+	undisputed = 1
 )
 
 // rarity is how much less likely a background is before anything was seen. At a
 // share of 0.3 it exceeds doubtful: where the answers at hand allow for both, a
 // sink that refuses every third request is taken for one with less room, and asked
 // for less, which soon shows which of the two it is.
-func rarity(background float64) float64 { return min(3, 30*background*background) }
+func rarity(background float64) float64 { return min(3.3, 36*background*background) }
 
 func newCapacity(min, max int) *capacity {
 	c := &capacity{min: min, max: max, log: make([][len(backgrounds)]float64, max-min+1)}
