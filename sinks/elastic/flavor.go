@@ -12,8 +12,8 @@ import (
 type flavor struct {
 	key     string // Config.Flavor
 	product string // what people call it
-	// The header that names the server in each of its own answers, and what it
-	// begins with.
+	// The header that names the server in each of its own answers, and what it says:
+	// the value, and behind one that ends in a slash a version.
 	header, value string
 	// dataStreamQuery is the parameter that keeps a _bulk request from making an
 	// index where a data stream was meant. A server refuses one that it does not know.
@@ -63,7 +63,10 @@ func flavorOf(key string) (*flavor, error) {
 
 // wrote reports whether an answer with these headers is the server's own, and not
 // that of a proxy or of another server.
-func (f *flavor) wrote(h http.Header) bool { return strings.HasPrefix(h.Get(f.header), f.value) }
+func (f *flavor) wrote(h http.Header) bool {
+	name := h.Get(f.header)
+	return name == f.value || strings.HasSuffix(f.value, "/") && strings.HasPrefix(name, f.value)
+}
 
 // mistaken says what the server is that gave an answer which is not f's.
 // distribution is what it says of itself in the answer to GET /, empty if it was

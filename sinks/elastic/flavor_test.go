@@ -198,3 +198,27 @@ func TestOpenSearchTemplate(t *testing.T) {
 		}
 	}
 }
+
+// A server is believed when it says the product's name, not one that begins like it.
+func TestServerWhoseNameOnlyBeginsLikeTheProductsIsNotBelieved(t *testing.T) {
+	for _, c := range []struct {
+		f     *flavor
+		value string
+		want  bool
+	}{
+		{&elasticsearchFlavor, "Elasticsearch", true},
+		{&elasticsearchFlavor, "Elasticsearch0", false},
+		{&elasticsearchFlavor, "elasticsearch", false},
+		{&elasticsearchFlavor, "", false},
+		{&openSearchFlavor, "OpenSearch/3.6.0 (opensearch)", true},
+		{&openSearchFlavor, "OpenSearch", false},
+		{&openSearchFlavor, "OpenSearching/3", false},
+		{&openSearchFlavor, "", false},
+	} {
+		h := http.Header{}
+		h.Set(c.f.header, c.value)
+		if got := c.f.wrote(h); got != c.want {
+			t.Errorf("%s: %q is believed: %t", c.f.product, c.value, got)
+		}
+	}
+}

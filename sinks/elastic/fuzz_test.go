@@ -26,6 +26,7 @@ func FuzzRefusal(f *testing.F) {
 	f.Add(429, "", "Wed, 21 Oct 2099 07:28:00 GMT", []byte(`{}`), false)
 	f.Add(429, "nginx", "0", []byte(`{"error":{"reason":"coordinating_operation_bytes=2, max_coordinating_bytes=1]"}}`), true)
 	f.Add(429, "nginx", "99999999999999999999", []byte("\xff"), false)
+	f.Add(400, "Elasticsearch0", "0", []byte(`{"error":{"type":"0"}}`), true) // found
 	s, err := New(testConfig("http://127.0.0.1:1"))
 	if err != nil {
 		f.Fatal(err)
