@@ -33,12 +33,7 @@ const (
 
 // runNaive measures the naive reader, in a process of its own: this program again.
 func (r *runner) runNaive(ctx context.Context, c benchCase) (Result, error) {
-	res := Result{Case: c.Name, Group: c.Group, Load: c.Load}
-	topic, err := r.topic(ctx, c)
-	if err != nil {
-		return res, err
-	}
-	sink, err := startSink(c.backend, c.Load.Events)
+	res, topic, sink, err := r.begin(ctx, c)
 	if err != nil {
 		return res, err
 	}

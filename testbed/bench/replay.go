@@ -72,12 +72,7 @@ func (r *runner) command(ctx context.Context, args ...string) error {
 // only the first and the last record of each partition go to the endpoint, whose
 // clock says how long what is between them took to be read.
 func (r *runner) runReplay(ctx context.Context, c benchCase, i int) (Result, error) {
-	res := Result{Case: c.Name, Group: c.Group, Load: c.Load}
-	topic, err := r.topic(ctx, c)
-	if err != nil {
-		return res, err
-	}
-	sink, err := startSink(c.backend, c.Load.Events)
+	res, topic, sink, err := r.begin(ctx, c)
 	if err != nil {
 		return res, err
 	}

@@ -25,16 +25,12 @@ const rivalIdle = 20 * time.Second
 // on. It is ended with SIGTERM when the endpoint has every event, or nothing came
 // for a while. What it used is that of its process group.
 func (r *runner) runRival(ctx context.Context, c benchCase, i int) (Result, error) {
-	res := Result{Case: c.Name, Group: c.Group, Load: c.Load, Command: c.rival}
-	topic, err := r.topic(ctx, c)
-	if err != nil {
-		return res, err
-	}
-	sink, err := startSink(c.backend, c.Load.Events)
+	res, topic, sink, err := r.begin(ctx, c)
 	if err != nil {
 		return res, err
 	}
 	defer sink.stop()
+	res.Command = c.rival
 	at, err := url.Parse(sink.url)
 	if err != nil {
 		return res, err

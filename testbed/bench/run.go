@@ -36,8 +36,6 @@ func (r *runner) run(ctx context.Context, c benchCase, i int) (Result, error) {
 		return r.runReplay(ctx, c, i)
 	case c.naive:
 		return r.runNaive(ctx, c)
-	case c.idle:
-		return r.runIdle(ctx, c, i)
 	case c.bare:
 		return r.runBare(ctx, c)
 	case c.rival != "":
@@ -51,6 +49,18 @@ func (r *runner) run(ctx context.Context, c benchCase, i int) (Result, error) {
 func (r *runner) topic(ctx context.Context, c benchCase) (string, error) {
 	r.made[c.Load.topic()] = true
 	return produce(ctx, r.client, c.Load)
+}
+
+// begin is what most runs begin with: a result to fill in, the case's topic, filled,
+// and an endpoint, for the caller to stop.
+func (r *runner) begin(ctx context.Context, c benchCase) (Result, string, *sinkProcess, error) {
+	res := Result{Case: c.Name, Group: c.Group, Load: c.Load}
+	topic, err := r.topic(ctx, c)
+	if err != nil {
+		return res, "", nil, err
+	}
+	sink, err := startSink(c.backend, c.Load.Events)
+	return res, topic, sink, err
 }
 
 // start starts weir for one run.
@@ -94,12 +104,7 @@ func end(ctx context.Context, p *bridge.Process, res *Result) error {
 // runBacklog measures weir from its start to the last commit, with everything
 // in the topic before.
 func (r *runner) runBacklog(ctx context.Context, c benchCase, i int) (Result, error) {
-	res := Result{Case: c.Name, Group: c.Group, Load: c.Load}
-	topic, err := r.topic(ctx, c)
-	if err != nil {
-		return res, err
-	}
-	sink, err := startSink(c.backend, c.Load.Events)
+	res, topic, sink, err := r.begin(ctx, c)
 	if err != nil {
 		return res, err
 	}
@@ -109,6 +114,11 @@ func (r *runner) runBacklog(ctx context.Context, c benchCase, i int) (Result, er
 		return res, err
 	}
 	defer p.Kill()
+	if c.idle {
+		if err := r.idle(ctx, p, sink, cfg.Group(), topic, &res); err != nil {
+			return res, err
+		}
+	}
 	if err := r.conclude(ctx, p, sink, cfg.Group(), topic, &res); err != nil {
 		return res, err
 	}
@@ -121,48 +131,25 @@ func (r *runner) runBacklog(ctx context.Context, c benchCase, i int) (Result, er
 	return res, nil
 }
 
-// runIdle measures weir while there is nothing to do, after it has delivered what
-// was in the topic: one event a partition.
-func (r *runner) runIdle(ctx context.Context, c benchCase, i int) (Result, error) {
-	res := Result{Case: c.Name, Group: c.Group, Load: c.Load}
-	topic, err := r.topic(ctx, c)
-	if err != nil {
-		return res, err
-	}
-	sink, err := startSink(c.backend, c.Load.Events)
-	if err != nil {
-		return res, err
-	}
-	defer sink.stop()
-	p, cfg, err := r.start(c, topic, sink.url, i)
-	if err != nil {
-		return res, err
-	}
-	defer p.Kill()
-	if err := r.finish(ctx, p, sink, cfg.Group(), topic, int64(c.Load.Events)); err != nil {
-		return res, fmt.Errorf("%w\n%s", err, p.Log())
+// idle measures weir while there is nothing to do, once it has delivered what was
+// in the topic.
+func (r *runner) idle(ctx context.Context, p *bridge.Process, s *sinkProcess, group, topic string, res *Result) error {
+	if err := r.finish(ctx, p, s, group, topic, int64(res.Load.Events)); err != nil {
+		return fmt.Errorf("%w\n%s", err, p.Log())
 	}
 	before, err := processUsage(p.PID())
 	began := time.Now()
 	select {
 	case <-time.After(r.latencyFor):
 	case <-ctx.Done():
-		return res, ctx.Err()
+		return ctx.Err()
 	}
 	after, err2 := processUsage(p.PID())
 	if err := errors.Join(err, err2); err != nil {
-		return res, fmt.Errorf("%w\n%s", err, p.Log())
+		return fmt.Errorf("%w\n%s", err, p.Log())
 	}
-	if err := r.conclude(ctx, p, sink, cfg.Group(), topic, &res); err != nil {
-		return res, err
-	}
-	t, err := sink.tally(ctx)
-	if err != nil {
-		return res, err
-	}
-	res.count(t, c.backend)
 	res.CPUShare, res.RSS = (after.CPU-before.CPU).Seconds()/time.Since(began).Seconds(), after.RSS
-	return res, nil
+	return nil
 }
 
 // conclude waits until everything has arrived, and ends weir.
