@@ -142,7 +142,7 @@ func (v *verification) run(ctx context.Context, out io.Writer) error {
 		return v.prove(ctx, key, out)
 	}
 	var found *verdict
-	also := func(*verdict, *partitionVerdict, evidence.Stream) error { return nil }
+	var also alsoCheck
 	var siem *siemCheck
 	if v.siem {
 		siem = &siemCheck{ctx: ctx, config: v.config, connector: v.connector, index: v.index, errs: v.errs}
