@@ -211,6 +211,20 @@ func TestShapeFindsWhatEndsAStringAtEveryPlace(t *testing.T) {
 	}
 }
 
+// The arithmetic on eight bytes carries from one byte to the next: no byte may
+// hide or make up its neighbour.
+func TestShapeOfEveryTwoBytesInAString(t *testing.T) {
+	in := []byte(`{"a":"xxxxxxxx"}`)
+	for a := range 256 {
+		for b := range 256 {
+			in[8], in[9] = byte(a), byte(b)
+			if got, want := Shape(in) != 0, json.Valid(in) && utf8.Valid(in); got != want {
+				t.Errorf("Shape(%q) is an object: %t, want %t", in, got, want)
+			}
+		}
+	}
+}
+
 func TestShapeOfEveryCutIsNoObject(t *testing.T) {
 	whole := []byte(`{"@timestamp":"2024-01-01T00:00:00Z","n":-1.5e+10,"s":"\u00e9\\ \"é","l":[true,false,null,{}],"kafka":{"a":[[]]}}`)
 	if Shape(whole) == 0 {
