@@ -163,8 +163,9 @@ type Connector struct {
 	Batch Batch `mapstructure:"batch"`
 	// Requests to the sink at a time.
 	InFlight InFlight `mapstructure:"in_flight"`
-	// Send no record of a partition while an earlier one of it is unsettled. Each
-	// partition then waits for each of its answers: slower.
+	// Send no batch with records of a partition while one of an earlier batch is
+	// unsettled. Of one batch, what the destination does not take at once follows
+	// behind what it took. Each partition then waits for each of its answers: slower.
 	Ordered bool `mapstructure:"ordered"`
 	// The pause between attempts. There is no end to them: a record is
 	// delivered, dead-lettered, or keeps its place.
