@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"math/rand/v2"
 	"time"
 
@@ -21,7 +22,30 @@ type kind struct {
 	fits func(front.Protocol) bool
 	// do does it, lets it last and undoes it. c is the connector whose backend it is
 	// about, where it is about one.
-	do func(ctx context.Context, r *round, c *connector, last time.Duration, rng *rand.Rand) error
+	do deed
+}
+
+// deed does something to a round and says how much it met: processes ended, topics
+// changed, pieces on a link, requests treated badly. What met nothing was not done.
+type deed func(ctx context.Context, r *round, c *connector, last time.Duration, rng *rand.Rand) (met int64, err error)
+
+// meetWithin is how long a fault waits for something that it meets: longer than a
+// weir that was killed is missed by its group.
+const meetWithin = 40 * sec
+
+// lasting waits until a fault has met something and then for as long as it lasts, and
+// returns how much it met.
+func lasting(ctx context.Context, r *round, last time.Duration, met func() int64) int64 {
+	for began := time.Now(); met() == 0 && time.Since(began) < meetWithin && !r.replay.over() && sleep(ctx, 10*msec); {
+	}
+	sleep(ctx, last)
+	return met()
+}
+
+// since counts what count counts from now on.
+func since(count func() int64) func() int64 {
+	from := count()
+	return func() int64 { return count() - from }
 }
 
 func every(front.Protocol) bool    { return true }
@@ -98,26 +122,27 @@ var kinds = []*kind{
 // takes to see that the others are not.
 type away struct {
 	name  string
-	begin func(r *round, c *connector) (over func() error, err error)
+	begin func(c *connector) (met func() int64, over func() error, err error)
 }
 
 // aways are all that there are. The order is part of what a seed means.
 var aways = []*away{
-	{"dead", func(_ *round, c *connector) (func() error, error) {
+	{"dead", func(c *connector) (func() int64, func() error, error) {
+		met := since(c.judge.proxy.Met)
 		c.judge.killFront()
-		return c.judge.startFront, nil
+		return met, c.judge.startFront, nil
 	}},
-	{"frozen", func(_ *round, c *connector) (func() error, error) {
+	{"frozen", func(c *connector) (func() int64, func() error, error) {
 		over := c.account.Trouble()
-		return func() error {
+		return since(c.judge.proxy.Met), func() error {
 			defer over()
 			return c.judge.freeze(false)
 		}, c.judge.freeze(true)
 	}},
-	{"silent", func(_ *round, c *connector) (func() error, error) {
+	{"silent", func(c *connector) (func() int64, func() error, error) {
 		over := c.account.Trouble()
 		c.judge.proxy.Set(proxy.Mode{Silent: true})
-		return func() error {
+		return since(c.judge.proxy.Met), func() error {
 			defer over()
 			c.judge.proxy.Set(proxy.Mode{})
 			return nil
@@ -128,118 +153,133 @@ var aways = []*away{
 	{"slow", always(front.Plan{Wait: 1500 * msec})},
 }
 
-func always(p front.Plan) func(*round, *connector) (func() error, error) {
-	return func(_ *round, c *connector) (func() error, error) {
-		over := c.judge.feel(mood{share: 1, plan: p})
-		return func() error {
+func always(p front.Plan) func(*connector) (func() int64, func() error, error) {
+	return func(c *connector) (func() int64, func() error, error) {
+		met, over := c.judge.feel(mood{share: 1, plan: p})
+		return met, func() error {
 			over()
 			return nil
 		}, nil
 	}
 }
 
-func weirKill(ctx context.Context, r *round, _ *connector, last time.Duration, rng *rand.Rand) error {
-	i, ok := r.members.one(rng)
-	if !ok {
-		return nil
-	}
-	r.members.kill(i)
-	sleep(ctx, last)
-	return r.members.start(i)
+func weirKill(ctx context.Context, r *round, _ *connector, last time.Duration, rng *rand.Rand) (int64, error) {
+	return weirEnd(ctx, r, last, rng, r.members.kill)
 }
 
-func weirTerm(ctx context.Context, r *round, _ *connector, last time.Duration, rng *rand.Rand) error {
+func weirTerm(ctx context.Context, r *round, _ *connector, last time.Duration, rng *rand.Rand) (int64, error) {
+	return weirEnd(ctx, r, last, rng, r.members.stop)
+}
+
+func weirEnd(ctx context.Context, r *round, last time.Duration, rng *rand.Rand, end func(place int) bool) (int64, error) {
 	i, ok := r.members.one(rng)
-	if !ok {
-		return nil
+	if !ok || !end(i) {
+		return 0, nil
 	}
-	r.members.stop(i)
 	sleep(ctx, last)
-	return r.members.start(i)
+	return 1, r.members.start(i)
 }
 
 // weirRoll goes to another number of members and then to yet another one.
-func weirRoll(ctx context.Context, r *round, _ *connector, _ time.Duration, rng *rand.Rand) error {
+func weirRoll(ctx context.Context, r *round, _ *connector, _ time.Duration, rng *rand.Rand) (int64, error) {
 	n := 1 + rng.IntN(maxMembers)
-	if err := r.members.roll(ctx, n); err != nil {
-		return err
+	first, err := r.members.roll(ctx, n)
+	if err != nil {
+		return first, err
 	}
-	return r.members.roll(ctx, 1+(n+rng.IntN(maxMembers-1))%maxMembers)
+	second, err := r.members.roll(ctx, 1+(n+rng.IntN(maxMembers-1))%maxMembers)
+	return first + second, err
 }
 
-func brokerDown(kill bool) func(context.Context, *round, *connector, time.Duration, *rand.Rand) error {
-	return func(ctx context.Context, r *round, _ *connector, last time.Duration, _ *rand.Rand) error {
+// brokerDown ends the broker and starts it again, which changes the leader epochs of
+// all partitions.
+func brokerDown(kill bool) deed {
+	return func(ctx context.Context, r *round, _ *connector, last time.Duration, _ *rand.Rand) (int64, error) {
+		topic := r.topics[0]
+		before, _ := admin{r.admin}.leaderEpoch(ctx, topic.name) // none: it is being made anew
 		defer r.trouble()()
 		if err := r.bed.kafka.down(kill); err != nil {
-			return err
+			return 0, err
 		}
 		sleep(ctx, last)
 		// Whatever becomes of the round, the next one needs it.
-		return r.bed.kafka.up(context.WithoutCancel(ctx))
+		if err := r.bed.kafka.up(context.WithoutCancel(ctx)); err != nil {
+			return 0, err
+		}
+		var after int32
+		err := persist(ctx, func() (err error) {
+			after, err = admin{r.admin}.leaderEpoch(ctx, topic.name)
+			return err
+		})
+		if err == nil && after == before {
+			err = fmt.Errorf("the leader epoch of %s is %d, as it was before", topic.name, after)
+		}
+		return 1, err
 	}
 }
 
-func partitionsAdded(ctx context.Context, r *round, _ *connector, _ time.Duration, rng *rand.Rand) error {
-	return r.topics[rng.IntN(len(r.topics))].grow(ctx, 1+rng.Int32N(2))
+func partitionsAdded(ctx context.Context, r *round, _ *connector, _ time.Duration, rng *rand.Rand) (int64, error) {
+	n := 1 + rng.Int32N(2)
+	return int64(n), r.topics[rng.IntN(len(r.topics))].grow(ctx, n)
 }
 
-func topicRemade(ctx context.Context, r *round, _ *connector, _ time.Duration, rng *rand.Rand) error {
+func topicRemade(ctx context.Context, r *round, _ *connector, _ time.Duration, rng *rand.Rand) (int64, error) {
 	r.disrupted(false)
-	return r.topics[rng.IntN(len(r.topics))].remake(ctx)
+	return 1, r.topics[rng.IntN(len(r.topics))].remake(ctx)
 }
 
-// lettersRefused makes the dead-letter topic too small for any record.
-func lettersRefused(ctx context.Context, r *round, c *connector, last time.Duration, _ *rand.Rand) error {
+// lettersRefused makes the dead-letter topic too small for any record. It meets what
+// the backend refuses meanwhile.
+func lettersRefused(ctx context.Context, r *round, c *connector, last time.Duration, _ *rand.Rand) (int64, error) {
 	set := func(ctx context.Context, v string) error {
 		return persist(ctx, func() error { return r.admin.SetTopicConfig(ctx, c.letters, "max.message.bytes", v) })
 	}
 	if err := set(ctx, "1"); err != nil {
-		return err
+		return 0, err
 	}
-	sleep(ctx, last)
-	return set(ctx, "1048588")
+	met := lasting(ctx, r, last, since(func() int64 { return c.account.Counts().Refused }))
+	return met, set(ctx, "1048588")
 }
 
-func frontKill(ctx context.Context, _ *round, c *connector, last time.Duration, _ *rand.Rand) error {
+func frontKill(ctx context.Context, r *round, c *connector, last time.Duration, _ *rand.Rand) (int64, error) {
+	met := since(c.judge.proxy.Met)
 	c.judge.killFront()
-	sleep(ctx, last)
-	return c.judge.startFront()
+	return lasting(ctx, r, last, met), c.judge.startFront()
 }
 
-func frontFreeze(ctx context.Context, _ *round, c *connector, last time.Duration, _ *rand.Rand) error {
+func frontFreeze(ctx context.Context, r *round, c *connector, last time.Duration, _ *rand.Rand) (int64, error) {
 	defer c.account.Trouble()()
+	met := since(c.judge.proxy.Met)
 	if err := c.judge.freeze(true); err != nil {
-		return err
+		return 0, err
 	}
-	sleep(ctx, last)
-	return c.judge.freeze(false)
+	return lasting(ctx, r, last, met), c.judge.freeze(false)
 }
 
-func sinkLink(m proxy.Mode) func(context.Context, *round, *connector, time.Duration, *rand.Rand) error {
-	return func(ctx context.Context, _ *round, c *connector, last time.Duration, _ *rand.Rand) error {
-		link(ctx, c.judge.proxy, m, last, c.account.Trouble)
-		return nil
+func sinkLink(m proxy.Mode) deed {
+	return func(ctx context.Context, r *round, c *connector, last time.Duration, _ *rand.Rand) (int64, error) {
+		return link(ctx, r, c.judge.proxy, m, last, c.account.Trouble), nil
 	}
 }
 
-func kafkaLink(m proxy.Mode) func(context.Context, *round, *connector, time.Duration, *rand.Rand) error {
-	return func(ctx context.Context, r *round, _ *connector, last time.Duration, _ *rand.Rand) error {
-		link(ctx, r.bed.kafka.proxy, m, last, r.trouble)
-		return nil
+func kafkaLink(m proxy.Mode) deed {
+	return func(ctx context.Context, r *round, _ *connector, last time.Duration, _ *rand.Rand) (int64, error) {
+		return link(ctx, r, r.bed.kafka.proxy, m, last, r.trouble), nil
 	}
 }
 
-func link(ctx context.Context, p *proxy.Proxy, m proxy.Mode, last time.Duration, trouble func() func()) {
+func link(ctx context.Context, r *round, p *proxy.Proxy, m proxy.Mode, last time.Duration, trouble func() func()) int64 {
 	defer trouble()()
+	met := since(p.Met)
 	p.Set(m)
 	defer p.Set(proxy.Mode{})
-	sleep(ctx, last)
+	return lasting(ctx, r, last, met)
 }
 
-func feel(m mood) func(context.Context, *round, *connector, time.Duration, *rand.Rand) error {
-	return func(ctx context.Context, _ *round, c *connector, last time.Duration, _ *rand.Rand) error {
-		defer c.judge.feel(m)()
-		sleep(ctx, last)
-		return nil
+func feel(m mood) deed {
+	return func(ctx context.Context, r *round, c *connector, last time.Duration, _ *rand.Rand) (int64, error) {
+		met, over := c.judge.feel(m)
+		defer over()
+		return lasting(ctx, r, last, met), nil
 	}
 }

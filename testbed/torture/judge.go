@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,6 +25,7 @@ type mood struct {
 	plan  front.Plan
 	acks  bool           // of the questions for acknowledgements, not of what brings events
 	item  account.Status // not Stored: what single documents are answered
+	met   *atomic.Int64  // the requests or documents that it was felt by
 }
 
 // judge plays the backend: it decides what to do with each request and keeps the
@@ -38,6 +40,7 @@ type judge struct {
 	mu    sync.Mutex
 	acct  *account.Account // of the round; nil: it is over
 	moods map[*mood]struct{}
+	rng   *rand.Rand
 	allow func(credentials string) bool // nil: everybody
 
 	front    *exec.Cmd
@@ -46,9 +49,11 @@ type judge struct {
 }
 
 // startJudge plays protocol for one round. place says which of the round's backends
-// it is.
-func startJudge(protocol front.Protocol, a *account.Account, dir string, base ports, place int) (*judge, error) {
+// it is. Which requests are treated badly is drawn from the seed, as long as they come
+// in the same order.
+func startJudge(protocol front.Protocol, a *account.Account, dir string, base ports, place int, seed uint64) (*judge, error) {
 	j := &judge{
+		rng:      rand.New(rand.NewPCG(seed, uint64(place))),
 		protocol: protocol, acct: a, dir: dir, addr: base.addr(portFront + 2*place),
 		sock:  filepath.Join(dir, fmt.Sprintf("judge-%d.sock", place)),
 		moods: map[*mood]struct{}{},
@@ -64,12 +69,14 @@ func startJudge(protocol front.Protocol, a *account.Account, dir string, base po
 	return j, err
 }
 
-// feel adds a mood until the function that it returns is called.
-func (j *judge) feel(m mood) (over func()) {
+// feel adds a mood until over is called. met is how many requests or documents felt
+// it so far.
+func (j *judge) feel(m mood) (met func() int64, over func()) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	m.met = new(atomic.Int64)
 	j.moods[&m] = struct{}{}
-	return func() {
+	return m.met.Load, func() {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		delete(j.moods, &m)
@@ -80,22 +87,23 @@ func (j *judge) feel(m mood) (over func()) {
 func (j *judge) Plan(q front.Request) (front.Plan, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	var p front.Plan
+	p := front.Plan{Late: time.Duration(j.rng.Int64N(int64(front.Indexing))), Index: j.rng.IntN(2) == 0}
 	if j.allow != nil && !j.allow(q.Credentials) {
 		p.Before = front.Forbidden
 		return p, nil
 	}
 	for m := range j.moods {
-		if m.item != account.Stored || m.acks != q.Acks || rand.Float64() >= m.share {
+		if m.item != account.Stored || m.acks != q.Acks || j.rng.Float64() >= m.share {
 			continue
 		}
+		m.met.Add(1)
 		p.Wait += m.plan.Wait
 		if m.plan.Wait > 0 {
-			p.Wait += time.Duration(rand.Int64N(int64(m.plan.Wait)))
+			p.Wait += time.Duration(j.rng.Int64N(int64(m.plan.Wait)))
 		}
 		p.Lose = p.Lose || m.plan.Lose
 		if m.plan.Late > 0 {
-			p.Late += time.Duration(rand.Int64N(int64(m.plan.Late)))
+			p.Late += time.Duration(j.rng.Int64N(int64(m.plan.Late)))
 		}
 		if m.plan.Before != front.Well {
 			p.Before = m.plan.Before
@@ -116,7 +124,8 @@ func (j *judge) Store(d account.Delivery) ([]account.Status, int64, error) {
 	}
 	answers, receipt := j.acct.Store(d, func() account.Status {
 		for m := range j.moods {
-			if m.item != account.Stored && rand.Float64() < m.share {
+			if m.item != account.Stored && j.rng.Float64() < m.share {
+				m.met.Add(1)
 				return m.item
 			}
 		}

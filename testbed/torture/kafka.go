@@ -148,6 +148,26 @@ func (a admin) topicID(ctx context.Context, topic string) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(id[:]), kerr.ErrorForCode(res.Topics[0].ErrorCode)
 }
 
+// leaderEpoch is that of a topic's first partition: how often it was given a leader.
+func (a admin) leaderEpoch(ctx context.Context, topic string) (int32, error) {
+	t := kmsg.NewMetadataRequestTopic()
+	t.Topic = kmsg.StringPtr(topic)
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = append(req.Topics, t)
+	res, err := req.RequestWith(ctx, a.Client)
+	if err != nil {
+		return 0, err
+	}
+	for _, t := range res.Topics {
+		for _, p := range t.Partitions {
+			if p.Partition == 0 {
+				return p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode)
+			}
+		}
+	}
+	return 0, fmt.Errorf("the answer has no partition of %s", topic)
+}
+
 // addPartitions makes topic have n partitions.
 func (a admin) addPartitions(ctx context.Context, topic string, n int32) error {
 	t := kmsg.NewCreatePartitionsRequestTopic()

@@ -82,20 +82,23 @@ func (m *members) take(i int) *bridge.Process {
 	return p
 }
 
-// kill ends a member with SIGKILL.
-func (m *members) kill(i int) {
-	if p := m.take(i); p != nil {
-		m.measure(p)
-		p.Kill()
-		m.r.disrupted(true)
-	}
-}
-
-// stop ends a member in order and judges how it ended.
-func (m *members) stop(i int) {
+// kill ends a member with SIGKILL; false: it does not run.
+func (m *members) kill(i int) bool {
 	p := m.take(i)
 	if p == nil {
-		return
+		return false
+	}
+	m.measure(p)
+	p.Kill()
+	m.r.disrupted(true)
+	return true
+}
+
+// stop ends a member in order and judges how it ended; false: it does not run.
+func (m *members) stop(i int) bool {
+	p := m.take(i)
+	if p == nil {
+		return false
 	}
 	m.measure(p)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*stopWithin)
@@ -109,11 +112,12 @@ func (m *members) stop(i int) {
 	code, err := p.Terminate(ctx)
 	m.r.disrupted(false)
 	if m.r.replay.mayEnd(p) || m.r.replay != nil && (code == interrupted || m.r.replay.mayFail(p)) {
-		return
+		return true
 	}
 	if err != nil || code != 0 {
 		m.r.violation("weir %d: SIGTERM: exit code %d after %s (%v): %s", i+1, code, time.Since(began).Round(time.Millisecond), err, lastLines(p.Log(), 5))
 	}
+	return true
 }
 
 // listens reports whether p takes signals, or has ended.
@@ -147,8 +151,8 @@ func (m *members) one(rng *rand.Rand) (int, bool) {
 	return at[rng.IntN(len(at))], true
 }
 
-// roll starts and stops members one by one until n run.
-func (m *members) roll(ctx context.Context, n int) error {
+// roll starts and stops members one by one until n run, and returns how many it did.
+func (m *members) roll(ctx context.Context, n int) (rolled int64, err error) {
 	for ctx.Err() == nil && !m.r.replay.over() {
 		at := m.running()
 		switch {
@@ -157,19 +161,22 @@ func (m *members) roll(ctx context.Context, n int) error {
 				if m.procAt(i) == nil {
 					m.r.disrupted(false)
 					if err := m.start(i); err != nil {
-						return err
+						return rolled, err
 					}
+					rolled++
 					break
 				}
 			}
 		case len(at) > n:
-			m.stop(at[0])
+			if m.stop(at[0]) {
+				rolled++
+			}
 		default:
-			return nil
+			return rolled, nil
 		}
 		sleep(ctx, 700*time.Millisecond)
 	}
-	return ctx.Err()
+	return rolled, ctx.Err()
 }
 
 func (m *members) procAt(i int) *bridge.Process {

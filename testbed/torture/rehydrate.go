@@ -209,7 +209,7 @@ func (p *replay) prepare(ctx context.Context) error {
 	}
 	if p.r.plan.replay.taken {
 		b := p.books[rng.IntN(len(p.books))]
-		if err := p.cut(ctx, b, 0.1+0.4*rng.Float64(), 0); err != nil {
+		if _, err := p.cut(ctx, b, 0.1+0.4*rng.Float64(), 0); err != nil {
 			return err
 		}
 		for _, c := range b.cuts {
@@ -369,25 +369,26 @@ func (p *replay) produce(ctx context.Context, cl *broker.Client, of []drawn) err
 	return nil
 }
 
-// cut has retention take a share of what lies between from and the log's end.
-func (p *replay) cut(ctx context.Context, b *book, share float64, from int64) error {
+// cut has retention take a share of what lies between from and the log's end, and
+// returns how many offsets that is.
+func (p *replay) cut(ctx context.Context, b *book, share float64, from int64) (taken int64, err error) {
 	below := from + int64(share*float64(b.end-from))
 	if below <= from {
-		return nil
+		return 0, nil
 	}
 	p.mu.Lock()
 	b.cuts = append(b.cuts, logbook.Span{From: from, To: below})
 	p.mu.Unlock()
 	// Whoever finds it gone may commit past it at once.
 	p.r.connectors[0].account.Removed(b.topic.logs[0], b.Number, below)
-	return persist(ctx, func() error {
+	return below - from, persist(ctx, func() error {
 		return admin{p.r.admin}.deleteRecords(ctx, b.Topic, b.Number, below)
 	})
 }
 
 // retentionOvertakes has retention take what was not read yet of some partitions,
 // in half of the cases while no worker is there.
-func retentionOvertakes(ctx context.Context, r *round, c *connector, last time.Duration, rng *rand.Rand) error {
+func retentionOvertakes(ctx context.Context, r *round, c *connector, last time.Duration, rng *rand.Rand) (taken int64, err error) {
 	p := r.replay
 	var killed []int
 	if rng.IntN(2) == 0 {
@@ -397,12 +398,12 @@ func retentionOvertakes(ctx context.Context, r *round, c *connector, last time.D
 		}
 	}
 	var commits []commit
-	err := persist(ctx, func() (err error) {
+	err = persist(ctx, func() (err error) {
 		commits, err = admin{r.admin}.commits(ctx, c.group)
 		return err
 	})
 	if err != nil {
-		return err
+		return 0, err
 	}
 	for _, i := range rng.Perm(len(p.books))[:(len(p.books)+1)/2] {
 		b, from := p.books[i], int64(0)
@@ -411,17 +412,18 @@ func retentionOvertakes(ctx context.Context, r *round, c *connector, last time.D
 				from = o.offset
 			}
 		}
-		if err := p.cut(ctx, b, 0.3+0.4*rng.Float64(), from); err != nil {
-			return err
+		n, err := p.cut(ctx, b, 0.3+0.4*rng.Float64(), from)
+		if taken += n; err != nil {
+			return taken, err
 		}
 	}
 	sleep(ctx, last)
 	for _, i := range killed {
 		if err := r.members.start(i); err != nil {
-			return err
+			return taken, err
 		}
 	}
-	return nil
+	return taken, nil
 }
 
 // finish ends all workers in order, and has new ones do the rest at full speed,

@@ -23,11 +23,11 @@ func (r result) String() string {
 	if !r.ok() {
 		verdict = "FAILED"
 	}
-	s := fmt.Sprintf("%-6s seed %d round %3d %5.1fs peak %3d MiB  %s [%s]", verdict, r.plan.seed, r.plan.round, r.took.Seconds(), r.peak>>20, r.plan.backend.name, r.plan.names())
+	s := fmt.Sprintf("%-6s seed %d round %3d %5.1fs peak %3d MiB  %s [%s]", verdict, r.plan.seed, r.plan.round, r.took.Seconds(), r.peak>>20, r.plan.backend.name, r.names())
 	for _, p := range r.parts {
 		c := p.counts
-		s += fmt.Sprintf("\n       %s, grade %s: produced %d stored %d (%d twice) dead %d re-sent %d (without a reason %d) late commits %d lost %d violations %d",
-			p.protocol.Name, p.protocol.Grade, c.Produced, c.Stored, c.Twice, c.Dead, c.Resent, c.Unexcused, c.LateCommits, c.Lost, c.Violations)
+		s += fmt.Sprintf("\n       %s, grade %s: produced %d stored %d (%d twice) dead %d (%d twice) re-sent %d (without a reason %d) commits late at %d kills %d (%d looks) lost %d violations %d",
+			p.protocol.Name, p.protocol.Grade, c.Produced, c.Stored, c.Twice, c.Dead, c.DeadMore, c.Resent, c.Unexcused, c.Kills, c.LateCommits, c.Waited, c.Lost, c.Violations)
 		if c.Removed > 0 {
 			s += fmt.Sprintf(" taken by retention %d", c.Removed)
 		}
@@ -62,17 +62,24 @@ func (r result) again(more []string) string {
 	return b.String()
 }
 
-// names are the kinds of faults of a plan.
-func (p *plan) names() string {
+// names are the kinds of faults of a round. Those in parentheses met nothing.
+func (r result) names() string {
 	var names []string
+	add := func(name string, met int64) {
+		if met == 0 {
+			name = "(" + name + ")"
+		}
+		names = append(names, name)
+	}
+	p := r.plan
 	if p.replay != nil {
 		names = append(names, p.replay.words()...)
 	}
 	if p.alone != nil {
-		names = append(names, p.backend.protocols[p.victim].Name+" "+p.alone.name)
+		add(p.backend.protocols[p.victim].Name+" "+p.alone.name, r.aloneMet)
 	}
-	for _, f := range p.faults {
-		names = append(names, f.kind.name)
+	for i, f := range p.faults {
+		add(f.kind.name, r.met[i])
 	}
 	return strings.Join(names, ", ")
 }
@@ -107,7 +114,8 @@ func (t *total) add(c account.Counts, peak int64) {
 	t.Resent += c.Resent
 	t.Unexcused += c.Unexcused
 	t.LateCommits += c.LateCommits
-	t.LatestCommit = max(t.LatestCommit, c.LatestCommit)
+	t.Kills += c.Kills
+	t.Waited = max(t.Waited, c.Waited)
 	t.Lost += c.Lost
 	t.Removed += c.Removed
 	t.Violations += c.Violations
@@ -130,18 +138,31 @@ func (t *table) totals() (all total, each map[string]*total, took time.Duration)
 	return all, each, took
 }
 
-// seen counts the faults by kind.
-func (t *table) seen() map[string]int {
-	n := map[string]int{}
-	for _, r := range t.results {
-		for _, f := range r.plan.faults {
-			n[f.kind.name]++
-		}
-		if r.plan.alone != nil {
-			n[r.plan.alone.title()]++
+// seen counts the faults by kind that met something, and all others.
+func (t *table) seen() (met map[string]int, missed int) {
+	met = map[string]int{}
+	add := func(name string, n int64) {
+		if n > 0 {
+			met[name]++
+		} else {
+			missed++
 		}
 	}
-	return n
+	for _, r := range t.results {
+		for i, f := range r.plan.faults {
+			add(f.kind.name, r.met[i])
+		}
+		if r.plan.alone != nil {
+			add(r.plan.alone.title(), r.aloneMet)
+		}
+	}
+	return met, missed
+}
+
+// unseen are the kinds of faults of which none has met anything.
+func (t *table) unseen() []string {
+	seen, _ := t.seen()
+	return slices.DeleteFunc(titles(), func(name string) bool { return seen[name] > 0 })
 }
 
 // title is the name of a in a list of kinds.
@@ -161,17 +182,16 @@ func titles() (names []string) {
 
 func (t *table) sum() string {
 	c, each, took := t.totals()
-	seen := t.seen()
-	missing := slices.DeleteFunc(titles(), func(name string) bool { return seen[name] > 0 })
-	s := fmt.Sprintf("\n%d rounds in %s, %d failed: %d faults of %d kinds, peak %d MiB\n", len(t.results), took.Round(time.Second), t.failed, sumOf(seen), len(seen), c.peak>>20)
+	seen, missed := t.seen()
+	s := fmt.Sprintf("\n%d rounds in %s, %d failed: %d faults of %d kinds (and %d that met nothing), peak %d MiB\n", len(t.results), took.Round(time.Second), t.failed, sumOf(seen), len(seen), missed, c.peak>>20)
 	for _, p := range front.Protocols {
 		if c := each[p.Name]; c != nil {
-			s += fmt.Sprintf("  %-14s grade %s, %d rounds: produced %d, stored %d (%d twice), dead-lettered %d (%d twice), re-sent %d (%d without a reason), late commits %d (at most %s), lost %d, violations %d\n",
-				p.Name, p.Grade, c.rounds, c.Produced, c.Stored, c.Twice, c.Dead, c.DeadMore, c.Resent, c.Unexcused, c.LateCommits, c.LatestCommit.Round(time.Millisecond), c.Lost, c.Violations)
+			s += fmt.Sprintf("  %-14s grade %s, %d rounds: produced %d, stored %d (%d twice), dead-lettered %d (%d twice), re-sent %d (%d without a reason), late commits at %d kills %d (at most %d looks), lost %d, violations %d\n",
+				p.Name, p.Grade, c.rounds, c.Produced, c.Stored, c.Twice, c.Dead, c.DeadMore, c.Resent, c.Unexcused, c.Kills, c.LateCommits, c.Waited, c.Lost, c.Violations)
 		}
 	}
-	if len(missing) > 0 {
-		s += "kinds of faults not seen: " + strings.Join(missing, ", ") + "\n"
+	if missing := t.unseen(); len(missing) > 0 {
+		s += "kinds of faults that met nothing or were not drawn: " + strings.Join(missing, ", ") + "\n"
 	}
 	return s
 }
@@ -180,13 +200,16 @@ func (t *table) sum() string {
 func (t *table) write(path string) error {
 	var b strings.Builder
 	c, each, took := t.totals()
-	seen := t.seen()
-	fmt.Fprintf(&b, "%d rounds, %d events, %d faults of %d kinds, %d rounds failed.\n\n", len(t.results), c.Produced, sumOf(seen), len(seen), t.failed)
-	const columns = "produced | stored | once more | dead letters | re-sent | without a reason | lost | violations | peak MiB |\n"
+	seen, missed := t.seen()
+	fmt.Fprintf(&b, "%d rounds, %d events, %d faults of %d kinds, %d rounds failed. %d faults met nothing; they are not counted, and stand in parentheses below.\n\n",
+		len(t.results), c.Produced, sumOf(seen), len(seen), t.failed, missed)
+	const columns = "produced | stored | once more | dead letters | once more | re-sent | without a reason | kills judged | looks to commit | lost | violations | peak MiB |\n"
 	figures := func(c account.Counts, peak int64) string {
-		return fmt.Sprintf("%d | %d | %d | %d | %d | %d | %d | %d | %d |\n", c.Produced, c.Stored, c.Twice, c.Dead, c.Resent, c.Unexcused, c.Lost, c.Violations, peak>>20)
+		return fmt.Sprintf("%d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d | %d |\n",
+			c.Produced, c.Stored, c.Twice, c.Dead, c.DeadMore, c.Resent, c.Unexcused, c.Kills, c.Waited, c.Lost, c.Violations, peak>>20)
 	}
-	b.WriteString("| backend | grade | rounds | " + columns + "| --- | --- | ---: | " + strings.Repeat("---: | ", 8) + "---: |\n")
+	dashes := strings.Repeat("---: | ", strings.Count(columns, "|")-1) + "---: |\n"
+	b.WriteString("| backend | grade | rounds | " + columns + "| --- | --- | ---: | " + dashes)
 	for _, p := range front.Protocols {
 		if c := each[p.Name]; c != nil {
 			fmt.Fprintf(&b, "| %s | %s | %d | %s", p.Name, p.Grade, c.rounds, figures(c.Counts, c.peak))
@@ -196,12 +219,12 @@ func (t *table) write(path string) error {
 	for _, name := range titles() {
 		fmt.Fprintf(&b, "| %s | %d |\n", name, seen[name])
 	}
-	b.WriteString("\n| seed | round | s | backend | faults | " + columns + "| ---: | ---: | ---: | --- | --- | " + strings.Repeat("---: | ", 8) + "---: |\n")
+	b.WriteString("\n| seed | round | s | backend | faults | " + columns + "| ---: | ---: | ---: | --- | --- | " + dashes)
 	for _, r := range t.results {
 		for i, p := range r.parts {
 			faults := "the same"
 			if i == 0 {
-				faults = r.plan.names() + ordered(r.plan)
+				faults = r.names() + ordered(r.plan)
 			}
 			fmt.Fprintf(&b, "| %d | %d | %.0f | %s | %s | %s", r.plan.seed, r.plan.round, r.took.Seconds(), p.protocol.Name, faults, figures(p.counts, r.peak))
 		}

@@ -40,6 +40,9 @@ type round struct {
 	topics     []*topic
 	members    *members
 	replay     *replay // nil: weir is a bridge
+	// What the faults of the plan have met, and the one that came first.
+	met      []int64
+	aloneMet int64
 }
 
 const (
@@ -115,6 +118,9 @@ type result struct {
 	parts []part // by connector
 	peak  int64  // resident memory of any weir process, in bytes
 	err   error  // the harness itself failed
+	// met is what each fault of the plan has met; 0: it hit nothing.
+	met      []int64
+	aloneMet int64
 }
 
 // part is what a round came to for one connector.
@@ -134,7 +140,7 @@ func (b *bed) run(ctx context.Context, p *plan, torment func(context.Context, *r
 	for _, protocol := range p.backend.protocols {
 		r.connectors = append(r.connectors, newConnector(r, protocol))
 	}
-	r.members = &members{r: r}
+	r.members, r.met = &members{r: r}, make([]int64, len(p.faults))
 	if p.replay != nil {
 		r.replay = newReplay(r)
 	}
@@ -143,7 +149,7 @@ func (b *bed) run(ctx context.Context, p *plan, torment func(context.Context, *r
 		counts, faults := c.account.Close()
 		res.parts = append(res.parts, part{c.protocol, counts, faults})
 	}
-	res.peak, res.took = r.members.peak, time.Since(began)
+	res.peak, res.took, res.met, res.aloneMet = r.members.peak, time.Since(began), r.met, r.aloneMet
 	r.note(res)
 	return res
 }
@@ -192,7 +198,7 @@ func (r *round) play(ctx context.Context, torment func(context.Context, *round) 
 		if c.protocol.Serve == nil {
 			continue
 		}
-		if c.judge, err = startJudge(c.protocol, c.account, r.bed.work, r.bed.ports, i); err != nil {
+		if c.judge, err = startJudge(c.protocol, c.account, r.bed.work, r.bed.ports, i, r.plan.seed+uint64(r.plan.round)<<32); err != nil {
 			return err
 		}
 		c.judge.allow = r.bed.allow
@@ -292,11 +298,12 @@ func torment(ctx context.Context, r *round) error {
 			if i == r.plan.victim {
 				continue
 			}
-			over, err := f.begin(r, target)
+			met, over, err := f.begin(target)
 			if err != nil {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}
 			c.keepsUp(ctx, target.protocol.Name+": "+f.name)
+			r.aloneMet += met()
 			if err := over(); err != nil {
 				return fmt.Errorf("%s: %w", f.name, err)
 			}
@@ -317,7 +324,11 @@ func torment(ctx context.Context, r *round) error {
 			lock := locks[f.kind.what]
 			lock.Lock()
 			defer lock.Unlock()
-			if err := f.kind.do(ctx, r, target, f.last, rand.New(rand.NewPCG(f.seed, 0))); err != nil {
+			if r.replay.over() {
+				return
+			}
+			var err error
+			if r.met[i], err = f.kind.do(ctx, r, target, f.last, rand.New(rand.NewPCG(f.seed, 0))); err != nil {
 				errs[i] = fmt.Errorf("%s: %w", f.kind.name, err)
 			}
 		})

@@ -122,11 +122,18 @@ func (d *deck) next(number int, drawn map[*kind]int) *plan {
 		// What a case has to stand.
 		chosen = append(chosen, killKind, pick(rng, termKind, rollKind))
 	}
+	begin := time.Duration(0)
+	if !victim.Rules.Folders && !kept(victim) && len(d.kinds) == 0 && rng.IntN(2) == 0 {
+		// Only where nothing else is in trouble is it judged how soon commits come.
+		drawn[killKind]++
+		p.faults = append(p.faults, fault{kind: killKind, at: time.Duration(rng.Int64N(int64(500 * msec))), last: killKind.least, seed: rng.Uint64()})
+		begin = time.Second
+	}
 	for _, k := range chosen {
 		drawn[k]++
 		p.faults = append(p.faults, fault{
 			kind: k,
-			at:   time.Duration(rng.Int64N(int64(d.length))),
+			at:   begin + time.Duration(rng.Int64N(int64(d.length))),
 			last: k.least + time.Duration(rng.Int64N(int64(k.most-k.least+1))),
 			seed: rng.Uint64(),
 		})

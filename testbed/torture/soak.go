@@ -159,7 +159,8 @@ var life = []daily{
 		return nil
 	}},
 	{"sink slow for a while", func(ctx context.Context, s *soaking) error {
-		defer s.connector().judge.feel(mood{share: 1, plan: front.Plan{Wait: 400 * time.Millisecond}})()
+		_, over := s.connector().judge.feel(mood{share: 1, plan: front.Plan{Wait: 400 * time.Millisecond}})
+		defer over()
 		sleep(ctx, 10*time.Second)
 		return nil
 	}},

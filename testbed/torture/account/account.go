@@ -45,6 +45,8 @@ type Document struct {
 // Delivery is what came in one request.
 type Delivery struct {
 	Documents []Document
+	// Behind came with them, and the backend did not look at it.
+	Behind []Document
 	// Late: the client may be gone already and have sent the documents again.
 	Late bool
 	// Sender is the process that sent it, Channel what its acknowledgement is counted
@@ -84,10 +86,12 @@ type event struct {
 	told      bool // the answer that it is there was handed over
 	id        string
 	resent    int // times answered Exists
-	excused   int // of those: times it had to be sent again
-	free      bool
-	checked   bool // an unsettled commit was reported
-	removed   bool // retention may have taken it before it was delivered
+	excused   int // times it may be sent again from now on
+	refusals  int // times answered Refused
+	// spent is how often each trouble was the reason why it was sent again.
+	spent   map[*trouble]int
+	checked bool // an unsettled commit was reported
+	removed bool // retention may have taken it before it was delivered
 
 	// Of a backend that acknowledges later: the receipt, the time and the sender of
 	// the last request that it came with.
@@ -114,6 +118,7 @@ func (e *event) known() bool { return e.told || e.dead > 0 }
 type receipt struct {
 	events []*event
 	kept   []*event // those that the answer says are there
+	shaky  bool     // it came while a trouble lasted
 	// With Accept: what is not indexed yet, when it came, and in which channel.
 	waiting bool
 	came    time.Time
@@ -146,7 +151,14 @@ type part struct {
 	mark      int64    // below it weir knows every event to be settled
 	passed    []passage
 	read      int64 // what was committed when the last reading of the folders began
-	floor     int64 // what was committed when the present troubles began: nothing below it may be sent again
+}
+
+// trouble is a time in which answers or commits may be lost on their way.
+type trouble struct {
+	// floors are what was committed when it began, 0 of partitions that did not exist:
+	// nothing below that may be sent again because of it.
+	floors map[*part]int64
+	calm   int64 // the look at which it is over with all it entails; 0: it lasts
 }
 
 // passage says when the mark reached an offset.
@@ -183,8 +195,7 @@ type Account struct {
 	suspects []suspect
 	letters  map[int32]int64 // read up to, of the dead-letter topic
 	looks    int64           // at the commits, so far
-	trouble  int             // how many troubles last now that keep commits and answers from arriving
-	calm     int64           // the look at which the last of them is over with all it entails
+	troubles []*trouble      // those that last or may still show
 	faults   []string
 	c        Counts
 }
@@ -196,6 +207,7 @@ type Counts struct {
 	Twice    int64 // copies beside them
 	Dead     int64 // distinct, in the dead-letter topic
 	DeadMore int64 // dead letters that are there once more
+	Refused  int64 // documents that were refused for their content
 	Resent   int64 // documents that the backend had already, or had accepted
 	// Unexcused are those of Resent for which there was no reason: neither was
 	// their answer lost nor were they uncommitted when a member ended.
@@ -204,12 +216,13 @@ type Counts struct {
 	// Removed are those that retention took before they were delivered.
 	Removed    int64
 	Violations int64
-	// LateCommits are events that weir knew to be settled for more than
-	// CommitLooks and that were not committed when a member was killed;
-	// LatestCommit is how long at most.
-	LateCommits  int64
-	LatestCommit time.Duration
-	Disorder     int64 // events that arrived after a later one of their partition
+	// Kills are the members that were killed while nothing else was in trouble. Waited
+	// is how many looks the longest of what weir then knew to be settled had waited for
+	// its commit, and LateCommits are events that had for more than CommitLooks.
+	Kills       int64
+	Waited      int64
+	LateCommits int64
+	Disorder    int64 // events that arrived after a later one of their partition
 }
 
 // The account's clock are the looks at the commits that somebody tells it of with
@@ -218,12 +231,16 @@ type Counts struct {
 const (
 	// CommitLooks is how soon what is settled has to be committed: weir takes 200 ms,
 	// which are four looks. The rest is for processes that have to wait for a
-	// processor, which the one that looks may have had meanwhile: 2 s.
-	CommitLooks = 40
+	// processor, which the one that looks may have had meanwhile.
+	CommitLooks = 10
 	// calmAfter is how long after a trouble its consequences may show: a member that
 	// was thought dead is thrown out after 20 s, and may deliver what it holds until
 	// it hears of it. This is 30 s.
 	calmAfter = 600
+	// troubleResends is how often one trouble may be the reason to send an event again,
+	// beside the answers that it may have kept from arriving: partitions move when a
+	// member is thrown out, and move back when it joins again.
+	troubleResends = 2
 )
 
 // New opens the books.
@@ -322,20 +339,18 @@ func (a *Account) Store(in Delivery, decide func() Status) (answers []Status, nu
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	answers = make([]Status, len(in.Documents))
-	r := &receipt{}
-	for i := range in.Documents {
-		d := &in.Documents[i]
-		e := a.recognise(d)
+	r := &receipt{shaky: a.lasts()}
+	for i, e := range a.take(&in) {
 		if e == nil {
 			answers[i] = Refused
 			continue
 		}
+		d := &in.Documents[i]
 		r.events = append(r.events, e)
-		a.arrive(e, e.log.part(e.partition))
 		switch {
 		case Rejected(d.Event):
 			answers[i] = Refused
-			e.refused = true
+			a.refuse(e)
 		default:
 			if in.Late {
 				e.excused++
@@ -349,6 +364,62 @@ func (a *Account) Store(in Delivery, decide func() Status) (answers []Status, nu
 	a.last++
 	a.receipts[a.last] = r
 	return answers, a.last
+}
+
+// take notes that a request came, and judges whether it may come now where order was
+// asked for. It returns the events of its documents; nil where something is wrong with
+// one.
+func (a *Account) take(in *Delivery) []*event {
+	known := make([]*event, 0, len(in.Documents)+len(in.Behind))
+	for _, documents := range [][]Document{in.Documents, in.Behind} {
+		for i := range documents {
+			known = append(known, a.recognise(&documents[i]))
+		}
+	}
+	if a.Ordered {
+		a.inTurn(known)
+	}
+	for _, e := range known {
+		if e != nil {
+			a.arrive(e, e.log.part(e.partition))
+		}
+	}
+	return known[:len(in.Documents)]
+}
+
+// inTurn finds what comes for the first time although an earlier event of its
+// partition, which came in another request, is not settled. What has come before may
+// come in pieces: weir sends a batch so of which some was refused.
+func (a *Account) inTurn(request []*event) {
+	among, last := map[*event]bool{}, map[*part]*event{}
+	for _, e := range request {
+		if e == nil {
+			continue
+		}
+		among[e] = true
+		if p := e.log.part(e.partition); !e.arrived && (last[p] == nil || last[p].offset < e.offset) {
+			last[p] = e
+		}
+	}
+	for p, e := range last {
+		for _, before := range p.events[min(p.mark, e.offset):e.offset] {
+			if before != nil && before.arrived && !before.settled() && !before.refused && !among[before] {
+				a.c.Disorder++
+				a.violation("OUT OF TURN: %s comes while %s, which came before, is not settled, though order was asked for", e, before)
+				break // one is enough
+			}
+		}
+	}
+}
+
+// refuse notes that e is refused for its content.
+func (a *Account) refuse(e *event) {
+	if e.refused = true; e.refusals > 0 {
+		a.c.Resent++
+		a.excuse(e)
+	}
+	e.refusals++
+	a.c.Refused++
 }
 
 // recognise finds the event that a document is, or says what is wrong with it.
@@ -385,9 +456,6 @@ func (a *Account) arrive(e *event, p *part) {
 		}
 	}
 	p.arrived = max(p.arrived, e.offset+1)
-	if a.trouble > 0 {
-		e.free = true
-	}
 }
 
 // keep stores a document.
@@ -425,23 +493,54 @@ func (a *Account) keep(e *event, d *Document) Status {
 
 // excuse looks for the reason why e was sent again.
 func (a *Account) excuse(e *event) {
-	p := e.log.part(e.partition)
 	switch {
-	case e.free || a.Rules.Runs:
-	case a.troubled() && e.offset >= p.floor:
-		// Who sends it has not settled it, so it has not committed it either, and
-		// whoever begins anew begins at what is committed: at no time since the trouble
-		// began can that have been below the floor.
+	case a.Rules.Runs:
 	case e.excused > 0:
 		e.excused--
+	case a.blame(e):
 	default:
 		a.c.Unexcused++
-		a.violation("SENT AGAIN without a reason: %s, committed %d, before the last trouble %d%s", e, p.committed, p.floor, e.history)
+		a.violation("SENT AGAIN without a reason: %s, committed %d, in the troubles of now %s%s",
+			e, e.log.part(e.partition).committed, a.floors(e), e.history)
 	}
 }
 
-// troubled reports whether answers and commits may be lost on their way now.
-func (a *Account) troubled() bool { return a.trouble > 0 || a.looks < a.calm }
+// blame reports whether a trouble can be why e was sent again, and notes that it was.
+// Who sends e has not settled it, so it has not committed it either, and whoever begins
+// anew begins at what is committed: at no time since the trouble began can that have
+// been below the trouble's floor.
+func (a *Account) blame(e *event) bool {
+	p := e.log.part(e.partition)
+	for _, t := range a.troubles {
+		if e.offset < t.floors[p] || e.spent[t] >= troubleResends {
+			continue
+		}
+		if e.spent == nil {
+			e.spent = map[*trouble]int{}
+		}
+		e.spent[t]++
+		return true
+	}
+	return false
+}
+
+// floors are the floors of e's partition in the troubles of now and how often each was
+// blamed, for a violation.
+func (a *Account) floors(e *event) string {
+	s := "none"
+	for i, t := range a.troubles {
+		if i == 0 {
+			s = ""
+		}
+		s += fmt.Sprintf("[floor %d, blamed %d times]", t.floors[e.log.part(e.partition)], e.spent[t])
+	}
+	return s
+}
+
+// lasts reports whether answers and commits may be lost on their way now.
+func (a *Account) lasts() bool {
+	return slices.ContainsFunc(a.troubles, func(t *trouble) bool { return t.calm == 0 })
+}
 
 // Answered notes what became of the answer for which Store gave the receipt: ok
 // when the client had it whole.
@@ -455,8 +554,10 @@ func (a *Account) Answered(number int64, ok bool) {
 	if r.channel == nil {
 		delete(a.receipts, number)
 	}
+	if !ok || r.shaky || a.lasts() {
+		allow(r.events) // it was lost, or may have been behind the front
+	}
 	if !ok {
-		allow(r.events)
 		return
 	}
 	if r.channel != nil && (r.channel.doubt || time.Since(r.came) > a.Rules.AckTimeout/2) {
@@ -503,7 +604,10 @@ func allow(events []*event) {
 func (a *Account) Disrupted(killed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := time.Now()
+	judged := killed && len(a.troubles) == 0 && !a.Rules.Runs && !a.Rules.Folders
+	if judged {
+		a.c.Kills++
+	}
 	for _, l := range a.logs {
 		if l.gone {
 			continue
@@ -514,19 +618,26 @@ func (a *Account) Disrupted(killed bool) {
 					e.excused++
 				}
 			}
-			if !killed || a.troubled() || a.Rules.Runs {
-				continue
+			if judged {
+				a.judgeCommit(l, p)
 			}
-			// What the mark had passed when it was last due.
-			for _, s := range p.passed {
-				if a.looks-s.looks > a.commitLooks() && s.offset > p.committed {
-					a.c.LateCommits += s.offset - p.committed
-					a.violation("LATE COMMIT: when a member was killed %s/%d was acknowledged up to offset %d for %s and %d looks, and committed up to %d",
-						l.Topic, slices.Index(l.parts, p), s.offset, now.Sub(s.at).Round(time.Millisecond), a.looks-s.looks, p.committed)
-					a.c.LatestCommit = max(a.c.LatestCommit, now.Sub(s.at))
-					break
-				}
-			}
+		}
+	}
+}
+
+// judgeCommit looks how long what is settled in p waits for its commit.
+func (a *Account) judgeCommit(l *Log, p *part) {
+	first := slices.IndexFunc(p.passed, func(s passage) bool { return s.offset > p.committed })
+	if first < 0 {
+		return
+	}
+	a.c.Waited = max(a.c.Waited, a.looks-p.passed[first].looks)
+	for _, s := range slices.Backward(p.passed[first:]) {
+		if a.looks-s.looks > a.commitLooks() {
+			a.c.LateCommits += s.offset - p.committed
+			a.violation("LATE COMMIT: when a member was killed %s/%d was acknowledged up to offset %d for %s and %d looks, and committed up to %d",
+				l.Topic, slices.Index(l.parts, p), s.offset, time.Since(s.at).Round(time.Millisecond), a.looks-s.looks, p.committed)
+			return
 		}
 	}
 }
@@ -536,16 +647,14 @@ func (a *Account) Disrupted(killed bool) {
 func (a *Account) Trouble() (over func()) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	fresh := !a.troubled()
-	a.trouble++
+	t := &trouble{floors: map[*part]int64{}}
+	a.troubles = append(a.troubles, t)
 	for _, l := range a.logs {
 		for _, p := range l.parts {
-			if fresh {
-				p.floor = p.committed
-			}
+			t.floors[p] = p.committed
 			for o := p.committed; o < a.reach(p); o++ {
 				if e := p.events[o]; e != nil {
-					e.free = true
+					e.excused++ // the answer to it may be on its way
 				}
 			}
 		}
@@ -553,8 +662,7 @@ func (a *Account) Trouble() (over func()) {
 	return sync.OnceFunc(func() {
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.trouble--
-		a.calm = a.looks + calmAfter
+		t.calm = a.looks + calmAfter
 	})
 }
 
@@ -583,6 +691,9 @@ func (a *Account) Letter(partition int32, offset int64, d Document, topicID stri
 	}
 	if e.dead++; e.dead > 1 {
 		a.c.DeadMore++
+		if e.dead > e.refusals && !a.blame(e) {
+			a.violation("DEAD-LETTERED AGAIN without a reason: %s, refused %d times, is a dead letter %d times", e, e.refusals, e.dead)
+		}
 	} else {
 		a.c.Dead++
 	}
@@ -643,6 +754,7 @@ func (a *Account) Looked() {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.looks++
+	a.troubles = slices.DeleteFunc(a.troubles, func(t *trouble) bool { return t.calm > 0 && a.looks >= t.calm })
 }
 
 // compare judges an event below a commit.

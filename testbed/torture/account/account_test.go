@@ -234,7 +234,7 @@ func TestTroubleIsNoReasonToBeginAnewFromFurtherBack(t *testing.T) {
 		b.store(1)
 		b.want(want...)
 	}
-	f(1, 0, "SENT AGAIN without a reason: event 1 at t/0 offset 0 (topic id id1), committed 1, before the last trouble 1")
+	f(1, 0, "SENT AGAIN without a reason: event 1 at t/0 offset 0 (topic id id1), committed 1, in the troubles of now [floor 1, blamed 0 times][floor 1, blamed 0 times]")
 	f(2, calmAfter+1, "SENT AGAIN without a reason: event 1")
 }
 
@@ -254,6 +254,135 @@ func TestTroubleIsOverAtLast(t *testing.T) {
 	}
 	f(calmAfter - 1)
 	f(calmAfter, "SENT AGAIN without a reason")
+}
+
+// A trouble excuses what it may have broken off, and not whatever is sent again while
+// it shows.
+func TestOneTroubleExcusesFewTimes(t *testing.T) {
+	f := func(times int, want ...string) {
+		t.Helper()
+		b := open(t, false)
+		b.acked(1)
+		b.Trouble()()
+		for range 1 + times {
+			_, receipt := b.store(1)
+			b.Answered(receipt, true)
+		}
+		b.want(want...)
+	}
+	f(troubleResends)
+	f(troubleResends+1, "SENT AGAIN without a reason: event 1")
+}
+
+// What is answered while a trouble lasts may never have been heard, as often as it is
+// sent.
+func TestAnswersAreInDoubtWhileATroubleLasts(t *testing.T) {
+	b := open(t, false)
+	b.acked(1)
+	over := b.Trouble()
+	for range 10 {
+		_, receipt := b.store(1)
+		b.Answered(receipt, true)
+	}
+	over()
+	b.want()
+}
+
+// The troubles that are over excuse nothing, though others came since.
+func TestEachTroubleIsOverByItself(t *testing.T) {
+	b := open(t, false)
+	b.acked(2)
+	b.Trouble()()
+	_, receipt := b.store(1)
+	b.Answered(receipt, true)
+	b.looks(calmAfter / 2)
+	b.Committed("t", "id1", 0, 1)
+	b.Trouble()()
+	b.looks(calmAfter / 2)
+	b.store(1)
+	b.want("SENT AGAIN without a reason: event 1", "LOST: event 2")
+}
+
+func TestOutOfTurn(t *testing.T) {
+	f := func(later Status, want ...string) {
+		t.Helper()
+		b := open(t, true)
+		b.acked(3)
+		b.Store(Delivery{Documents: []Document{b.document(1)}}, func() Status { return later })
+		b.store(2, 3)
+		if later != Stored {
+			b.store(1)
+		}
+		b.want(want...)
+	}
+	f(Stored)
+	f(Busy, "OUT OF TURN: event 3 at t/0 offset 2")
+}
+
+// Within a request the backend takes some and some not: those that it does not take
+// come again behind the others, and with what is new only once they are taken.
+func TestInTurnThoughSomeOfARequestAreNotTaken(t *testing.T) {
+	b := open(t, true)
+	b.acked(3)
+	first := true
+	b.Store(Delivery{Documents: []Document{b.document(1), b.document(2)}}, func() Status {
+		defer func() { first = false }()
+		if first {
+			return Busy
+		}
+		return Stored
+	})
+	b.store(1)
+	b.store(3)
+	b.want()
+}
+
+// A batch that was refused for one of its events goes on in pieces.
+func TestPiecesOfABatchAreInTurn(t *testing.T) {
+	b := openWith(t, Rules{Twice: true, AckTimeout: ackTimeout})
+	b.Ordered = true
+	b.acked(4)
+	b.Accept(Delivery{Documents: []Document{b.document(1), b.document(2)}, Behind: []Document{b.document(3)}})
+	first := b.accept("a", 1)
+	second := b.accept("a", 3) // the first one is not indexed yet
+	b.accept("a", 4)
+	for _, receipt := range []int64{first, second} {
+		b.Index(receipt)
+	}
+	b.want("OUT OF TURN: event 4", "LOST: event 2", "LOST: event 4")
+}
+
+// A dead letter may be there as often as its event was refused, which it may be again
+// only with a reason.
+func TestDeadLetterTwice(t *testing.T) {
+	f := func(between func(b *books, bad func() int64), want ...string) {
+		t.Helper()
+		b := open(t, false)
+		b.acked(badEvery)
+		letters := int64(0)
+		letter := func() {
+			d := b.document(badEvery)
+			d.Event = Value("r", badEvery)
+			b.Letter(0, letters, d, "id1")
+			letters++
+		}
+		for n := range int64(badEvery - 1) {
+			b.store(n + 1)
+		}
+		bad := func() int64 {
+			_, receipt := b.store(badEvery)
+			return receipt
+		}
+		b.Answered(bad(), true)
+		letter()
+		between(b, bad)
+		letter()
+		b.want(want...)
+	}
+	f(func(b *books, _ func() int64) {}, "DEAD-LETTERED AGAIN without a reason: event 41")
+	f(func(b *books, bad func() int64) { bad() }, "SENT AGAIN without a reason: event 41")
+	f(func(b *books, bad func() int64) { b.Disrupted(true); bad() })
+	f(func(b *books, _ func() int64) { b.Trouble()() })
 }
 
 func TestLateCommit(t *testing.T) {

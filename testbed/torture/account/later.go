@@ -14,19 +14,17 @@ func (a *Account) Accept(in Delivery) (number int64) {
 	defer a.mu.Unlock()
 	now := time.Now()
 	c := a.channel(in.Channel)
-	r := &receipt{waiting: true, came: now, channel: c}
+	r := &receipt{waiting: true, came: now, channel: c, shaky: a.lasts()}
 	a.last++
-	for i := range in.Documents {
-		d := &in.Documents[i]
-		e := a.recognise(d)
+	for i, e := range a.take(&in) {
 		if e == nil {
 			continue
 		}
+		d := &in.Documents[i]
 		p := e.log.part(e.partition)
-		a.arrive(e, p)
 		r.events = append(r.events, e)
 		if Rejected(d.Event) {
-			e.refused = true
+			a.refuse(e)
 			continue
 		}
 		if in.Late {

@@ -48,8 +48,10 @@ type Plan struct {
 	After  Spoil         // in place of the answer, once all was stored
 	// Lose loses the documents behind an answer that says that they were accepted.
 	Lose bool
-	// Late is how much later than usual they are indexed.
-	Late time.Duration
+	// Of a backend that acknowledges later: how much later it indexes the documents, and
+	// whether it does although nobody will ever be told.
+	Late  time.Duration
+	Index bool
 }
 
 // Account is what a front asks of the judge.

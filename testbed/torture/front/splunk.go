@@ -3,7 +3,6 @@ package front
 import (
 	"encoding/json"
 	"io"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"strconv"
@@ -37,9 +36,9 @@ var SplunkAcks = Protocol{
 const (
 	// ackTimeout is how long weir waits for an acknowledgement: the least there is.
 	ackTimeout = 10 * time.Second
-	// indexing is how long it takes at most until an accepted event is indexed,
+	// Indexing is how long it takes at most until an accepted event is indexed,
 	// unless a plan says more.
-	indexing = 800 * time.Millisecond
+	Indexing = 800 * time.Millisecond
 )
 
 func splunkSink(t Target, ack string) map[string]any {
@@ -187,6 +186,10 @@ func (s *splunk) events(v *visit) {
 	}
 	if bad != nil {
 		in.Documents = append(in.Documents, *bad)
+		all, _, _, _ := sinktest.ParseHEC(body, func(*sinktest.HECEvent) int { return 0 })
+		for i := len(in.Documents); i < len(all); i++ {
+			in.Behind = append(in.Behind, hecDocument(&all[i]))
+		}
 	}
 	for range broken {
 		in.Documents = append(in.Documents, account.Document{Topic: "a trap that was stepped into"})
@@ -220,8 +223,8 @@ func (s *splunk) accept(v *visit, plan Plan, in account.Delivery, a sinktest.HEC
 	}
 	unconfirmed := a.Invalid != nil || plan.After == NoID
 	p := &accepted{receipt: receipt}
-	if !plan.Lose && (!unconfirmed || rand.IntN(2) == 0) {
-		time.AfterFunc(plan.Late+rand.N(indexing), func() { s.index(p) })
+	if !plan.Lose && (!unconfirmed || plan.Index) {
+		time.AfterFunc(plan.Late, func() { s.index(p) })
 	}
 	if unconfirmed {
 		_ = s.account.Answered(receipt, false)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -33,6 +34,7 @@ type Proxy struct {
 	changed chan struct{} // closed with each change of mode
 	conns   map[net.Conn]struct{}
 	wg      sync.WaitGroup
+	met     atomic.Int64
 }
 
 // Start listens on addr and forwards to target.
@@ -45,6 +47,10 @@ func Start(addr, target string) (*Proxy, error) {
 	p.wg.Go(p.accept)
 	return p, nil
 }
+
+// Met counts what the mode was felt by: connections that were made or reset, and
+// pieces that a client sent.
+func (p *Proxy) Met() int64 { return p.met.Load() }
 
 // Addr is where the proxy listens.
 func (p *Proxy) Addr() string { return p.l.Addr().String() }
@@ -64,6 +70,7 @@ func (p *Proxy) Set(m Mode) {
 // resetAll ends all connections with an RST. Under p.mu.
 func (p *Proxy) resetAll() {
 	for c := range p.conns {
+		p.met.Add(1)
 		abort(c)
 	}
 }
@@ -118,6 +125,7 @@ func (p *Proxy) accept() {
 			time.Sleep(10 * time.Millisecond) // out of descriptors, for example
 			continue
 		}
+		p.met.Add(1)
 		p.wg.Go(func() { p.serve(c) })
 	}
 }
@@ -136,20 +144,21 @@ func (p *Proxy) serve(client net.Conn) {
 		return
 	}
 	var wg sync.WaitGroup
-	wg.Go(func() { p.copy(server, client) })
-	wg.Go(func() { p.copy(client, server) })
+	wg.Go(func() { p.copy(server, client, &p.met) })
+	wg.Go(func() { p.copy(client, server, new(atomic.Int64)) })
 	wg.Wait()
 }
 
 // copy forwards until an end closes, which then closes both: the protocols that
-// go through here do not use half a connection.
-func (p *Proxy) copy(to, from net.Conn) {
+// go through here do not use half a connection. It counts the pieces.
+func (p *Proxy) copy(to, from net.Conn, pieces *atomic.Int64) {
 	defer to.Close()
 	defer from.Close()
 	buf := make([]byte, 16<<10)
 	for {
 		n, err := from.Read(buf)
 		if n > 0 {
+			pieces.Add(1)
 			if !p.pass(n) {
 				return
 			}
