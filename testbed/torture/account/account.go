@@ -232,7 +232,11 @@ const (
 	// CommitLooks is how soon what is settled has to be committed: weir takes 200 ms,
 	// which are four looks. The rest is for processes that have to wait for a
 	// processor, which the one that looks may have had meanwhile.
-	CommitLooks = 10
+	CommitLooks = 20
+	// AckLooks is that with acknowledgements. One is believed only once no earlier
+	// request is under way that it could be for, which takes as long as weir waits for
+	// an answer, 2 s, and once it was asked for.
+	AckLooks = 120
 	// calmAfter is how long after a trouble its consequences may show: a member that
 	// was thought dead is thrown out after 20 s, and may deliver what it holds until
 	// it hears of it. This is 30 s.

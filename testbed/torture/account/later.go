@@ -118,12 +118,10 @@ func (a *Account) doubt(c *channel) {
 	c.receipts = nil
 }
 
-// commitLooks is how soon what weir was told has to be committed. An
-// acknowledgement is believed only once no earlier request is under way that it
-// could be for, which takes as long as weir waits for an answer.
+// commitLooks is how soon what weir was told has to be committed.
 func (a *Account) commitLooks() int64 {
 	if a.Rules.AckTimeout > 0 {
-		return 3 * CommitLooks
+		return AckLooks
 	}
 	return CommitLooks
 }

@@ -159,9 +159,9 @@ func TestLateCommitOfWhatWasAcknowledged(t *testing.T) {
 			b.want(want...)
 		})
 	}
-	f(3*CommitLooks, false)
-	f(3*CommitLooks+1, false, "LATE COMMIT")
-	f(3*CommitLooks+1, true) // weir may not have believed it
+	f(AckLooks, false)
+	f(AckLooks+1, false, "LATE COMMIT")
+	f(AckLooks+1, true) // weir may not have believed it
 }
 
 // A backend that cannot deduplicate holds an event twice only if there was a reason
