@@ -32,6 +32,7 @@ var backends = []backend{
 	{"file", []front.Protocol{front.File}},
 	{"fan-out", []front.Protocol{front.Elasticsearch, front.SplunkAcks}},
 	{"rehydrate", []front.Protocol{front.Rehydrate}},
+	{"opensearch", []front.Protocol{front.OpenSearch}},
 }
 
 // findBackend is the backend of that name.

@@ -51,7 +51,7 @@ func since(count func() int64) func() int64 {
 func every(front.Protocol) bool    { return true }
 func served(p front.Protocol) bool { return p.Serve != nil }
 func elastic(p front.Protocol) bool {
-	return p.Name == front.Elasticsearch.Name || p.Name == front.Rehydrate.Name
+	return p.Name == front.Elasticsearch.Name || p.Name == front.OpenSearch.Name || p.Name == front.Rehydrate.Name
 }
 
 // kept: its topics have to stay. A case whose topic is made again is at its end.

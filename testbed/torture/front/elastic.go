@@ -19,15 +19,16 @@ import (
 var Elasticsearch = Protocol{
 	Name:  "elasticsearch",
 	Grade: "A",
-	Serve: func(l net.Listener, a Account) error { return serve(l, &elastic{account: a}) },
-	Sink: func(t Target) map[string]any {
-		section := map[string]any{"urls": []string{t.URL}, "index": "torture", "timeout": patience.String()}
-		t.common(section)
-		if t.SecretFile != "" {
-			section["auth"] = map[string]any{"api_key": "${file:" + t.SecretFile + "}"}
-		}
-		return map[string]any{"elasticsearch": section}
-	},
+	Serve: elasticServer(elasticsearchDialect, ""),
+	Sink:  func(t Target) map[string]any { return elasticSink(t, "elasticsearch") },
+}
+
+// OpenSearch is the bulk API as OpenSearch answers it.
+var OpenSearch = Protocol{
+	Name:  "opensearch",
+	Grade: "A",
+	Serve: elasticServer(openSearchDialect, ""),
+	Sink:  func(t Target) map[string]any { return elasticSink(t, "opensearch") },
 }
 
 // Rehydrate is the bulk API with the index of a case: requests for another one are
@@ -36,22 +37,64 @@ var Rehydrate = Protocol{
 	Name:  "rehydrate",
 	Grade: "A",
 	Rules: account.Rules{Runs: true},
-	Serve: func(l net.Listener, a Account) error { return serve(l, &elastic{account: a, index: "rehydrate-"}) },
+	Serve: elasticServer(elasticsearchDialect, "rehydrate-"),
 	Sink:  Elasticsearch.Sink,
+}
+
+// elasticServer serves the bulk API for indices whose names begin with index.
+func elasticServer(d *dialect, index string) func(net.Listener, Account) error {
+	return func(l net.Listener, a Account) error {
+		return serve(l, &elastic{account: a, dialect: d, index: index})
+	}
+}
+
+func elasticSink(t Target, flavor string) map[string]any {
+	section := map[string]any{"flavor": flavor, "urls": []string{t.URL}, "index": "torture", "timeout": patience.String()}
+	t.common(section)
+	if t.SecretFile != "" {
+		section["auth"] = map[string]any{"api_key": "${file:" + t.SecretFile + "}"}
+	}
+	return map[string]any{"elasticsearch": section}
+}
+
+// dialect is what the two servers that speak the bulk API say in words of their own.
+type dialect struct {
+	header, name string // which header names the server in its answers, and as what
+	about        string // what it says of itself
+	// The types of the errors about a document that cannot be taken now, and about
+	// one that never can be.
+	busy, unreadable string
+	// plain is what its security refuses a request with, before anything names the
+	// server.
+	plain map[Spoil]string
+}
+
+var elasticsearchDialect = &dialect{
+	header: "X-Elastic-Product", name: "Elasticsearch",
+	about: `{"name":"judge","cluster_name":"judge","cluster_uuid":"judge-------judge------","version":{"number":"8.19.0","build_flavor":"default"},"tagline":"You Know, for Search"}`,
+	busy:  "es_rejected_execution_exception", unreadable: "document_parsing_exception",
+}
+
+var openSearchDialect = &dialect{
+	header: "X-OpenSearch-Version", name: "OpenSearch/3.6.0 (opensearch)",
+	about: `{"name":"judge","cluster_name":"judge","cluster_uuid":"judge-------judge------","version":{"distribution":"opensearch","number":"3.6.0"},"tagline":"The OpenSearch Project: https://opensearch.org/"}`,
+	busy:  "rejected_execution_exception", unreadable: "mapper_parsing_exception",
+	plain: map[Spoil]string{Forbidden: "Unauthorized", Unavailable: "OpenSearch Security not initialized."},
 }
 
 type elastic struct {
 	account Account
+	dialect *dialect
 	index   string // what an index has to begin with; empty: any
 }
 
 func (e *elastic) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	v := &visit{w: w, r: r, began: time.Now(), refusal: elasticRefusal}
-	w.Header().Set("X-Elastic-Product", "Elasticsearch")
+	v := &visit{w: w, r: r, began: time.Now(), refusal: func(how Spoil) (int, []byte) { return e.dialect.refuse(w.Header(), how) }}
+	w.Header().Set(e.dialect.header, e.dialect.name)
 	w.Header().Set("Content-Type", "application/json")
 	switch {
 	case r.URL.Path == "/":
-		_, _ = io.WriteString(w, `{"name":"judge","cluster_name":"judge","cluster_uuid":"judge-------judge------","version":{"number":"8.19.0","build_flavor":"default"},"tagline":"You Know, for Search"}`)
+		_, _ = io.WriteString(w, e.dialect.about)
 	case strings.HasSuffix(r.URL.Path, "/_bulk") && strings.HasPrefix(strings.TrimPrefix(r.URL.Path, "/"), e.index):
 		e.bulk(v)
 	default:
@@ -59,16 +102,21 @@ func (e *elastic) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// elasticRefusal refuses a whole request.
-func elasticRefusal(how Spoil) (int, []byte) {
+// refuse refuses a whole request. head are the headers of the answer.
+func (d *dialect) refuse(head http.Header, how Spoil) (int, []byte) {
 	status, kind := http.StatusInternalServerError, "internal_server_error"
 	switch how {
 	case Busy:
-		status, kind = http.StatusTooManyRequests, "es_rejected_execution_exception"
+		status, kind = http.StatusTooManyRequests, d.busy
 	case Unavailable:
 		status, kind = http.StatusServiceUnavailable, "unavailable_shards_exception"
 	case Forbidden:
 		status, kind = http.StatusUnauthorized, "security_exception"
+	}
+	if text := d.plain[how]; text != "" {
+		head.Del(d.header)
+		head.Set("Content-Type", "text/plain; charset=UTF-8")
+		return status, []byte(text)
 	}
 	return status, fmt.Appendf(nil, `{"error":{"type":%q,"reason":"the judge says so"},"status":%d}`, kind, status)
 }
@@ -96,7 +144,7 @@ func (e *elastic) bulk(v *visit) {
 		v.reset()
 		return
 	}
-	ok := v.hand(plan.After, http.StatusOK, answer(answers), answer(answers[:len(answers)-1]))
+	ok := v.hand(plan.After, http.StatusOK, e.dialect.answer(answers), e.dialect.answer(answers[:len(answers)-1]))
 	_ = e.account.Answered(receipt, ok)
 }
 
@@ -152,8 +200,8 @@ func document(line []byte) (account.Document, error) {
 	}, err
 }
 
-// answer is what Elasticsearch says, as weir's filter_path leaves it.
-func answer(answers []account.Status) []byte {
+// answer is what the server says of documents, as weir's filter_path leaves it.
+func (d *dialect) answer(answers []account.Status) []byte {
 	var b bytes.Buffer
 	b.WriteString(`{"items":[`)
 	for i, a := range answers {
@@ -166,9 +214,9 @@ func answer(answers []account.Status) []byte {
 		case account.Exists:
 			b.WriteString(`{"create":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"document already exists"}}}`)
 		case account.Refused:
-			b.WriteString(`{"create":{"status":400,"error":{"type":"document_parsing_exception","reason":"failed to parse field [kind]"}}}`)
+			fmt.Fprintf(&b, `{"create":{"status":400,"error":{"type":%q,"reason":"failed to parse field [kind]"}}}`, d.unreadable)
 		case account.Busy:
-			b.WriteString(`{"create":{"status":429,"error":{"type":"es_rejected_execution_exception","reason":"the write queue is full"}}}`)
+			fmt.Fprintf(&b, `{"create":{"status":429,"error":{"type":%q,"reason":"the write queue is full"}}}`, d.busy)
 		default:
 			b.WriteString(`{"create":{"status":503,"error":{"type":"unavailable_shards_exception","reason":"primary shard is not active"}}}`)
 		}

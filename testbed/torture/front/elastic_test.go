@@ -48,7 +48,13 @@ func (s *script) Store(d account.Delivery) ([]account.Status, int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stored = append(s.stored, d.Documents...)
-	return []account.Status{account.Stored, account.Exists, account.Refused, account.Busy, account.Failed}[:len(d.Documents)], 1, nil
+	answers := []account.Status{account.Stored, account.Exists, account.Refused, account.Busy, account.Failed}[:len(d.Documents)]
+	for i := range answers {
+		if account.Rejected(d.Documents[i].Event) {
+			answers[i] = account.Refused
+		}
+	}
+	return answers, 1, nil
 }
 
 func (s *script) Accept(d account.Delivery) (int64, error) {
@@ -194,4 +200,45 @@ func TestSpoiltAnswers(t *testing.T) {
 	f(Plan{After: Never}, 0, true)
 	f(Plan{After: Short}, 200, true)
 	f(Plan{After: Half}, 200, true)
+}
+
+func TestOpenSearchAnswersInItsOwnWords(t *testing.T) {
+	s := &script{}
+	url := play(t, OpenSearch, s)
+	const five = twoDocuments + `{"create":{"_id":"c"}}
+{"n":3}
+{"create":{"_id":"d"}}
+{"n":4}
+{"create":{"_id":"e"}}
+{"n":5}
+`
+	status, body, err := send(t, url+"/torture/_bulk", "", five, 0)
+	want := `{"items":[{"create":{"status":201}},{"create":{"status":409,"error":{"type":"version_conflict_engine_exception","reason":"document already exists"}}},` +
+		`{"create":{"status":400,"error":{"type":"mapper_parsing_exception","reason":"failed to parse field [kind]"}}},` +
+		`{"create":{"status":429,"error":{"type":"rejected_execution_exception","reason":"the write queue is full"}}},` +
+		`{"create":{"status":503,"error":{"type":"unavailable_shards_exception","reason":"primary shard is not active"}}}]}`
+	if err != nil || status != 200 || body != want {
+		t.Errorf("%d %s %v", status, body, err)
+	}
+	res, err := http.Get(url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	about, err := io.ReadAll(res.Body)
+	if name := res.Header.Get("X-OpenSearch-Version"); err != nil || name != "OpenSearch/3.6.0 (opensearch)" ||
+		res.Header.Get("X-Elastic-Product") != "" || !strings.Contains(string(about), `"distribution":"opensearch"`) {
+		t.Errorf("says that it is %q: %s %v", name, about, err)
+	}
+	for how, want := range map[Spoil]string{
+		Busy:        `{"error":{"type":"rejected_execution_exception","reason":"the judge says so"},"status":429}`,
+		Unavailable: "OpenSearch Security not initialized.",
+		Forbidden:   "Unauthorized",
+		Error:       `{"error":{"type":"internal_server_error","reason":"the judge says so"},"status":500}`,
+	} {
+		_, body, err := send(t, play(t, OpenSearch, &script{plan: Plan{Before: how}})+"/torture/_bulk", "", twoDocuments, 0)
+		if err != nil || body != want {
+			t.Errorf("%s: %s %v", how, body, err)
+		}
+	}
 }

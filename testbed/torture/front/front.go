@@ -106,7 +106,7 @@ func (t Target) common(section map[string]any) {
 }
 
 // Protocols are all backends that can be played.
-var Protocols = []Protocol{Elasticsearch, Splunk, SplunkAcks, File, Rehydrate}
+var Protocols = []Protocol{Elasticsearch, Splunk, SplunkAcks, File, Rehydrate, OpenSearch}
 
 // Find is the protocol of that name.
 func Find(name string) (Protocol, error) {
