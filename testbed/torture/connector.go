@@ -33,6 +33,7 @@ var backends = []backend{
 	{"fan-out", []front.Protocol{front.Elasticsearch, front.SplunkAcks}},
 	{"rehydrate", []front.Protocol{front.Rehydrate}},
 	{"opensearch", []front.Protocol{front.OpenSearch}},
+	{"http", []front.Protocol{front.HTTP}},
 }
 
 // findBackend is the backend of that name.
@@ -83,7 +84,7 @@ func (c *connector) config(place, process int) bridge.M {
 		names[i] = t.name
 	}
 	t := r.bed.target
-	t.Gzip = r.plan.gzip
+	t.Gzip, t.Ordered = r.plan.gzip, r.plan.ordered
 	t.Process = fmt.Sprintf("process-%d", process)
 	if c.judge != nil {
 		scheme := "http://"

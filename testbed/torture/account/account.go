@@ -62,6 +62,9 @@ type Rules struct {
 	// AckTimeout: it takes events with Accept and acknowledges them later, and what
 	// it has not acknowledged for so long may be sent again; 0: it does not.
 	AckTimeout time.Duration
+	// Parts: a batch comes in several requests, and weir goes by no answer before it
+	// has all that it waits for.
+	Parts bool
 	// Folders: what it holds is found by reading folders with Found. Within one
 	// nothing may be there twice; in two only what was not committed when a member
 	// ended.
@@ -233,9 +236,11 @@ const (
 	// which are four looks. The rest is for processes that have to wait for a
 	// processor, which the one that looks may have had meanwhile.
 	CommitLooks = 20
-	// AckLooks is that with acknowledgements. One is believed only once no earlier
-	// request is under way that it could be for, which takes as long as weir waits for
-	// an answer, 2 s, and once it was asked for.
+	// AckLooks is that with acknowledgements, and where a batch comes in parts. An
+	// acknowledgement is believed only once no earlier request is under way that it
+	// could be for, which takes as long as weir waits for an answer, 2 s, and once it was
+	// asked for. Requests with the parts of a batch begin for as long behind the first
+	// answer.
 	AckLooks = 120
 	// calmAfter is how long after a trouble its consequences may show: a member that
 	// was thought dead is thrown out after 20 s, and may deliver what it holds until

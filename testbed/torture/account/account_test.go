@@ -402,6 +402,22 @@ func TestLateCommit(t *testing.T) {
 	f(false, 2*CommitLooks) // weir could not know
 }
 
+// An answer to a part of a batch waits for those to the other parts.
+func TestLateCommitOfPart(t *testing.T) {
+	f := func(looks int, want ...string) {
+		t.Helper()
+		b := openWith(t, Rules{Twice: true, Parts: true})
+		b.acked(1)
+		_, receipt := b.store(1)
+		b.Answered(receipt, true)
+		b.looks(looks)
+		b.Disrupted(true)
+		b.want(want...)
+	}
+	f(AckLooks)
+	f(AckLooks+1, "LATE COMMIT")
+}
+
 func TestTopicMadeAgain(t *testing.T) {
 	b := open(t, false)
 	b.acked(1)

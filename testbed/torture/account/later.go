@@ -120,7 +120,7 @@ func (a *Account) doubt(c *channel) {
 
 // commitLooks is how soon what weir was told has to be committed.
 func (a *Account) commitLooks() int64 {
-	if a.Rules.AckTimeout > 0 {
+	if a.Rules.AckTimeout > 0 || a.Rules.Parts {
 		return AckLooks
 	}
 	return CommitLooks

@@ -88,6 +88,7 @@ type Target struct {
 	URL        string
 	Dir        string // in place of the URL, where it writes to a folder
 	Gzip       bool
+	Ordered    bool   // the connector keeps the order
 	CAFile     string // verifies the server; empty: no TLS
 	SecretFile string // holds what the front is shown as credentials; empty: none
 	// Process is another name for each process of weir, which a front that has to
@@ -106,7 +107,7 @@ func (t Target) common(section map[string]any) {
 }
 
 // Protocols are all backends that can be played.
-var Protocols = []Protocol{Elasticsearch, Splunk, SplunkAcks, File, Rehydrate, OpenSearch}
+var Protocols = []Protocol{Elasticsearch, Splunk, SplunkAcks, File, Rehydrate, OpenSearch, HTTP}
 
 // Find is the protocol of that name.
 func Find(name string) (Protocol, error) {
