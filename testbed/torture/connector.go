@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -11,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"weir/sinks/archive"
 	"weir/testbed/bridge"
 	"weir/testbed/torture/account"
+	"weir/testbed/torture/folder"
 	"weir/testbed/torture/front"
 )
 
@@ -144,15 +143,11 @@ func exists(path string) bool {
 	return err == nil
 }
 
-// archived are the events of an archive. A file that is still written to may be torn
-// at its end: a process is at work on it or was killed.
+// archived are the events of an archive.
 func (c *connector) archived(dir string) iter.Seq[account.Document] {
 	return func(yield func(account.Document) bool) {
-		for rec, err := range archive.Read(dir) {
-			switch {
-			case errors.Is(err, archive.ErrTorn) && strings.Contains(err.Error(), ".open\""):
-				continue
-			case err != nil:
+		for rec, err := range folder.Read(dir) {
+			if err != nil {
 				c.account.Violation("the archive cannot be read: %v", err)
 				continue
 			}
