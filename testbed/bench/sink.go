@@ -167,12 +167,6 @@ func (b *bulk) serveBulk(w http.ResponseWriter, r *http.Request) {
 	var op string
 	q.documents, op = parseBulk(q.body.Bytes(), q.documents[:0])
 	q.answer.Reset()
-	if r.URL.Query().Has("filter_path") {
-		q.answer.WriteString(`{"items":[`)
-	} else {
-		// Who does not say what he wants gets what Elasticsearch tells everybody.
-		fmt.Fprintf(&q.answer, `{"took":1,"errors":%t,"items":[`, b.Fault == "items")
-	}
 	taken := b.answer(&q.answer, q.documents, op)
 	busy := time.Duration(len(q.documents)) * b.PerDocument
 	if busy > 0 {
@@ -184,8 +178,17 @@ func (b *bulk) serveBulk(w http.ResponseWriter, r *http.Request) {
 	b.mu.Unlock()
 	b.taken(taken, q.body.Len(), busy)
 
-	w.Header().Set("Content-Length", strconv.Itoa(q.answer.Len()))
-	_, _ = w.Write(q.answer.Bytes())
+	head, items := "{", q.answer.Bytes()
+	switch refused := len(taken) < len(q.documents); r.URL.Query().Get("filter_path") {
+	case "":
+		// Who does not say what he wants gets what Elasticsearch tells everybody.
+		head = fmt.Sprintf(`{"took":1,"errors":%t,`, refused)
+	case "errors":
+		head, items = fmt.Sprintf(`{"errors":%t}`, refused), nil
+	}
+	w.Header().Set("Content-Length", strconv.Itoa(len(head)+len(items)))
+	_, _ = io.WriteString(w, head)
+	_, _ = w.Write(items)
 }
 
 func (b *bulk) refuse(w http.ResponseWriter, status int) {
@@ -196,12 +199,13 @@ func (b *bulk) refuse(w http.ResponseWriter, status int) {
 	_, _ = fmt.Fprintf(w, `{"error":{"type":"es_rejected_execution_exception","reason":"bench"},"status":%d}`, status)
 }
 
-// answer writes an item a document, as filter_path leaves it, and returns the
-// documents that are taken, in place.
+// answer writes the rest of an answer: an item a document, as weir's filter_path
+// leaves it. It returns the documents that are taken, in place.
 func (b *bulk) answer(w *bytes.Buffer, documents []document, op string) []document {
 	good := `{"` + op + `":{"status":201}}`
 	bad := `{"` + op + `":{"status":429,"error":{"type":"es_rejected_execution_exception","reason":"bench"}}}`
 	taken := documents[:0]
+	w.WriteString(`"items":[`)
 	for i, d := range documents {
 		if i > 0 {
 			w.WriteByte(',')
