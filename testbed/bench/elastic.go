@@ -22,6 +22,11 @@ func (r *runner) runElastic(ctx context.Context, c benchCase, i int) (Result, er
 	if err != nil {
 		return res, err
 	}
+	var node struct{ Version struct{ Number string } }
+	if err := ask(ctx, http.MethodGet, r.elastic+"/", "", &node); err != nil {
+		return res, err
+	}
+	res.Version = node.Version.Number
 	index := fmt.Sprintf("weir-bench-%d", time.Now().UnixNano())
 	// On one shard and without a copy, so that one node is green and the figure
 	// is one shard's.

@@ -13,55 +13,60 @@ import (
 	"github.com/twmb/franz-go/pkg/kversion"
 )
 
-// Machine is what the figures were taken on and with.
-type Machine struct {
-	CPU, Kernel, Go, Weir, Kafka, Elasticsearch, Date string
-	Cores                                             int
-	Memory                                            int64  // bytes
-	Busy                                              string // load averages before the first run
+// Setup is what runs were measured with. Those of a report need not have been
+// measured at a time.
+type Setup struct {
+	Machine string // and the broker on it
+	Weir    string // what the binary says of itself
+	Memory  string // weir's setting
+	Date    string
+	Busy    string // load averages before the first run
 }
 
-func (m Machine) String() string {
-	s := fmt.Sprintf("%d x %s, %.0f GiB, %s, %s, weir %s, Kafka %s", m.Cores, m.CPU, float64(m.Memory)/(1<<30), m.Kernel, m.Go, m.Weir, m.Kafka)
-	if m.Elasticsearch != "" {
-		s += ", Elasticsearch " + m.Elasticsearch
+func (s Setup) String() string { return strings.Join(s.lines(), "; ") }
+
+// lines are the machine, and what may differ on it.
+func (s Setup) lines() []string {
+	if s == (Setup{}) {
+		return []string{"what this was measured with is not recorded"}
 	}
-	return s + ", " + m.Date + "; load average before the first run " + m.Busy
+	return []string{s.Machine, fmt.Sprintf("%s, memory: %s; %s, load average before the first run %s", s.Weir, s.Memory, s.Date, s.Busy)}
 }
 
-// machine looks at the machine and asks the servers who they are. What cannot be
-// found out is left out: it is a caption, not a figure.
-func (r *runner) machine(ctx context.Context) Machine {
-	m := Machine{CPU: runtime.GOARCH, Cores: runtime.NumCPU(), Kernel: runtime.GOOS, Go: runtime.Version(), Date: time.Now().UTC().Format(time.DateOnly)}
+// lookAround finds out what is measured with. What the machine does not tell is
+// left out: it is a caption, not a figure.
+//
+// Errors: weir does not say which one it is.
+func (r *runner) lookAround(ctx context.Context) (Setup, error) {
+	s := Setup{Memory: r.memory, Date: time.Now().UTC().Format(time.DateOnly)}
+	version, err := exec.CommandContext(ctx, r.bin, "version").Output()
+	if err != nil {
+		return s, fmt.Errorf("%s version: %w", r.bin, err)
+	}
+	s.Weir = strings.TrimSpace(string(version))
+	cpu, kernel := runtime.GOARCH, runtime.GOOS
 	if text, err := os.ReadFile("/proc/cpuinfo"); err == nil {
 		for line := range strings.Lines(string(text)) {
 			if name, ok := strings.CutPrefix(line, "model name"); ok {
-				m.CPU = strings.TrimSpace(strings.TrimLeft(name, "\t :"))
+				cpu = strings.TrimSpace(strings.TrimLeft(name, "\t :"))
 				break
 			}
 		}
 	}
 	if text, err := os.ReadFile("/proc/sys/kernel/osrelease"); err == nil {
-		m.Kernel += " " + strings.TrimSpace(string(text))
+		kernel += " " + strings.TrimSpace(string(text))
 	}
+	s.Machine = fmt.Sprintf("%d x %s", runtime.NumCPU(), cpu)
 	if text, err := os.ReadFile("/proc/meminfo"); err == nil {
-		m.Memory = kilobytes(string(text), "MemTotal:")
+		s.Machine += fmt.Sprintf(", %.0f GiB", float64(kilobytes(string(text), "MemTotal:"))/(1<<30))
 	}
+	s.Machine += ", " + kernel
 	if text, err := os.ReadFile("/proc/loadavg"); err == nil {
-		m.Busy = strings.Join(strings.Fields(string(text))[:3], " ")
-	}
-	if text, err := exec.CommandContext(ctx, "git", "-C", r.root, "describe", "--tags", "--always", "--dirty").Output(); err == nil {
-		m.Weir = strings.TrimSpace(string(text))
+		s.Busy = strings.Join(strings.Fields(string(text))[:3], " ")
 	}
 	if res, err := kmsg.NewPtrApiVersionsRequest().RequestWith(ctx, r.client.Client); err == nil {
 		// A broker does not say its version, but which requests it knows.
-		m.Kafka = kversion.FromApiVersionsResponse(res).VersionGuess()
+		s.Machine += ", Kafka " + kversion.FromApiVersionsResponse(res).VersionGuess()
 	}
-	if r.elastic != "" {
-		var node struct{ Version struct{ Number string } }
-		if ask(ctx, "GET", r.elastic+"/", "", &node) == nil {
-			m.Elasticsearch = node.Version.Number
-		}
-	}
-	return m
+	return s, nil
 }

@@ -146,7 +146,7 @@ func benchmark(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	report := Report{Memory: s.memory, Backend: s.backend}
+	var report Report
 	if s.from != "" {
 		if report, err = readReport(s.from); err != nil {
 			return err
@@ -218,12 +218,10 @@ func measure(ctx context.Context, s settings, report *Report) (err error) {
 		}
 		r.elastic = node.URL
 	}
-	before := report.Machine
-	report.Machine = r.machine(ctx)
-	if report.Machine.Elasticsearch == "" {
-		report.Machine.Elasticsearch = before.Elasticsearch
+	if r.setup, err = r.lookAround(ctx); err != nil {
+		return err
 	}
-	fmt.Fprintln(os.Stderr, report.Machine)
+	fmt.Fprintln(os.Stderr, r.setup)
 	return r.runAll(ctx, report)
 }
 
@@ -248,6 +246,7 @@ func (r *runner) runAll(ctx context.Context, report *Report) error {
 			if err != nil {
 				return fmt.Errorf("case %s, run %d: %w", c.Name, i+1, err)
 			}
+			result.Setup, result.Backend = r.setup, c.backend
 			result.print(os.Stderr, i+1)
 			report.Runs = append(report.Runs, result)
 		}

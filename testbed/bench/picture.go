@@ -111,10 +111,13 @@ func (r Report) draw(path string) error {
 	p.cpuBars(r)
 	p.latencyChart(r)
 	p.y += 6
-	p.text(10, "small", "%d x %s, %.0f GiB, %s, %s", r.Machine.Cores, r.Machine.CPU, float64(r.Machine.Memory)/(1<<30), r.Machine.Kernel, r.Machine.Go)
-	p.y += 16
-	p.text(10, "small", "weir %s, Kafka %s, Elasticsearch %s; %s", r.Machine.Weir, r.Machine.Kafka, r.Machine.Elasticsearch, r.Machine.Date)
-	p.y += 28
+	for _, setup := range r.setups() {
+		for _, line := range setup.lines() {
+			p.text(10, "small", "%s", line)
+			p.y += 16
+		}
+	}
+	p.y += 12
 	var out bytes.Buffer
 	fmt.Fprintf(&out, `<svg xmlns="http://www.w3.org/2000/svg" width="%d" height="%d" viewBox="0 0 %d %d" role="img" aria-label="weir's benchmark">
 <style>

@@ -13,8 +13,11 @@ import (
 // Result is one run.
 type Result struct {
 	Case, Group   string
+	Setup         Setup `json:",omitzero"` // zero in files of before
 	Load          load
-	Command       string `json:",omitempty"` // of a rival
+	Backend       backend `json:",omitzero"`
+	Version       string  `json:",omitempty"` // of a real backend
+	Command       string  `json:",omitempty"` // of a rival
 	UserSeconds   float64
 	SystemSeconds float64
 	CPUPerMillion float64 // CPU-seconds, user and system, a million events
@@ -80,12 +83,9 @@ func mebi(n int64) float64 { return float64(n) / (1 << 20) }
 
 func ms(d time.Duration) time.Duration { return d.Round(100 * time.Microsecond) }
 
-// Report is all runs on one machine.
+// Report is all runs.
 type Report struct {
-	Machine Machine
-	Memory  string // weir's setting
-	Backend backend
-	Runs    []Result
+	Runs []Result
 }
 
 func readReport(path string) (Report, error) {
@@ -197,11 +197,49 @@ var (
 	kafkaP99 = func(r Result) float64 { return float64(r.BrokerLatency.P99) / float64(time.Millisecond) }
 )
 
+// setups are those that the runs were measured with, each once.
+func (r Report) setups() []Setup {
+	var list []Setup
+	for _, run := range r.Runs {
+		if !slices.Contains(list, run.Setup) {
+			list = append(list, run.Setup)
+		}
+	}
+	return list
+}
+
+// measuredWith says what a group's runs were measured with, and names the cases
+// where it is not the same for all.
+func (r Report) measuredWith(group string) string {
+	var setups []Setup
+	cases := make(map[Setup][]string)
+	for _, s := range r.of(group) {
+		if cases[s.Setup] == nil {
+			setups = append(setups, s.Setup)
+		}
+		cases[s.Setup] = append(cases[s.Setup], s.Case)
+	}
+	var texts []string
+	for _, setup := range setups {
+		text := setup.String() + "."
+		if len(setups) > 1 {
+			text = strings.Join(cases[setup], ", ") + ": " + text
+		}
+		texts = append(texts, text)
+	}
+	return strings.Join(texts, " ")
+}
+
 // markdown writes a table a group: medians, and the least and the most in
-// brackets; missing and twice are the worst run's.
+// brackets; missing and twice are the worst run's. What was measured with is said
+// once where it is the same for all, else under each table.
 func (r Report) markdown(w io.Writer) {
-	fmt.Fprintf(w, "%v. `memory: %s`.\n", r.Machine, r.Memory)
-	table := func(title, columns string, rows [][]string) {
+	setups := r.setups()
+	if len(setups) == 1 {
+		fmt.Fprintf(w, "%v.\n", setups[0])
+	}
+	var rows [][]string
+	flush := func(group, title, columns string) {
 		if len(rows) == 0 {
 			return
 		}
@@ -209,9 +247,11 @@ func (r Report) markdown(w io.Writer) {
 		for _, row := range rows {
 			fmt.Fprintf(w, "| %s |\n", strings.Join(row, " | "))
 		}
+		if len(setups) > 1 {
+			fmt.Fprintf(w, "\n%s\n", r.measuredWith(group))
+		}
+		rows = nil
 	}
-	var rows [][]string
-	flush := func(title, columns string) { table(title, columns, rows); rows = nil }
 	usual := func(s summary, more ...string) {
 		row := []string{s.Case, s.Load.String(), fmt.Sprint(len(s.runs)), s.spread("%.2f", cpu), s.spread("%.0f", perSecond), s.spread("%.0f", peak)}
 		rows = append(rows, append(append(row, more...), s.most(missing), s.most(twice)))
@@ -221,7 +261,7 @@ func (r Report) markdown(w io.Writer) {
 	for _, s := range r.of(throughput) {
 		usual(s)
 	}
-	flush("Throughput", columns+"missing | twice")
+	flush(throughput, "Throughput", columns+"missing | twice")
 	for _, pair := range [][2]string{{plainCase, baselineCase}, {gzipCase, baselineGzipCase}, {backlogCase, baselineBacklogCase}} {
 		if a, b := r.figure(throughput, pair[0], cpu), r.figure(throughput, pair[1], cpu); a > 0 && b > 0 {
 			fmt.Fprintf(w, "\nProcessor time of weir (%s), by that of a naive reader that promises nothing (%s): %.2f.\n", pair[0], pair[1], a/b)
@@ -232,12 +272,12 @@ func (r Report) markdown(w io.Writer) {
 		rows = append(rows, []string{s.Case, fmt.Sprint(s.Load.Partitions), fmt.Sprint(len(s.runs)), s.spread("%.2f", share),
 			s.spread("%.0f", func(r Result) float64 { return mebi(r.RSS) })})
 	}
-	flush("Nothing to do", "case | partitions | runs | % of a core | RSS MiB")
+	flush(idling, "Nothing to do", "case | partitions | runs | % of a core | RSS MiB")
 
 	for _, s := range r.of(others) {
 		usual(s)
 	}
-	flush("Other sinks", columns+"missing | twice")
+	flush(others, "Other sinks", columns+"missing | twice")
 
 	// Every refused request has to be made again: that much may be lost, no more.
 	list := r.of(faults)
@@ -248,29 +288,29 @@ func (r Report) markdown(w io.Writer) {
 		}
 		usual(s, s.spread("%.1f", refused), kept, fmt.Sprintf("%.0f %%", 100-s.median(refused)))
 	}
-	flush("Faults", columns+"refused % | events/s, of those without faults | to be expected | missing | twice")
+	flush(faults, "Faults", columns+"refused % | events/s, of those without faults | to be expected | missing | twice")
 
 	for _, s := range r.of(capacity) {
 		usual(s, s.spread("%.1f", used), s.spread("%.2f", refused))
 	}
-	flush("A backend with a known capacity", columns+"capacity used % | requests refused % | missing | twice")
+	flush(capacity, "A backend with a known capacity", columns+"capacity used % | requests refused % | missing | twice")
 
 	for _, s := range r.of(latencies) {
 		rows = append(rows, []string{s.Case, fmt.Sprint(len(s.runs)), s.spread("%.1f", perSecond),
 			s.spread("%.0f", p50), s.spread("%.0f", p99), s.spread("%.0f", p999), s.spread("%.0f", greatest), s.spread("%.0f", kafkaP99),
 			s.spread("%.1f", share), s.spread("%.0f", func(r Result) float64 { return mebi(r.RSS) }), s.most(missing), s.most(twice)})
 	}
-	flush("Latency, from produced to stored", "case | runs | 1000 events/s produced | p50 ms | p99 ms | p99.9 ms | greatest ms | Kafka's acknowledgement, p99 ms | % of a core | RSS MiB | missing | twice")
+	flush(latencies, "Latency, from produced to stored", "case | runs | 1000 events/s produced | p50 ms | p99 ms | p99.9 ms | greatest ms | Kafka's acknowledgement, p99 ms | % of a core | RSS MiB | missing | twice")
 
 	for _, s := range r.of(real) {
-		usual(s, s.most(func(r Result) int64 { return r.Stored }))
+		usual(s, s.Version, s.most(func(r Result) int64 { return r.Stored }))
 	}
-	flush("A real Elasticsearch", columns+"in the index | missing | twice")
+	flush(real, "A real Elasticsearch", columns+"version | in the index | missing | twice")
 
 	for _, s := range r.of(replays) {
 		usual(s, s.spread("%.1f", used))
 	}
-	flush("Rehydrate", columns+"capacity used % | missing | twice")
+	flush(replays, "Rehydrate", columns+"capacity used % | missing | twice")
 	for _, line := range r.ratios() {
 		fmt.Fprintf(w, "\n%s\n", line)
 	}
@@ -278,7 +318,7 @@ func (r Report) markdown(w io.Writer) {
 	for _, s := range r.of(rivals) {
 		usual(s, s.spread("%.1f", refused))
 	}
-	flush("Beside another", columns+"refused % | missing | twice")
+	flush(rivals, "Beside another", columns+"refused % | missing | twice")
 }
 
 // Marks in a page between which the tables go.

@@ -20,6 +20,7 @@ import (
 // runner has what every run needs.
 type runner struct {
 	settings
+	setup                          Setup
 	root, bin, dir, kafka, elastic string
 	client                         *broker.Client
 	made                           map[string]bool // topics to delete at the end

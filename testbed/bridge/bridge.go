@@ -19,14 +19,16 @@ import (
 	"time"
 )
 
-// Build compiles the weir binary into dir and returns its path. WEIR_TEST_BIN
-// names one to use instead.
+// Build compiles the weir binary into dir, with the checkout's version, and returns
+// its path. WEIR_TEST_BIN names one to use instead.
 func Build(ctx context.Context, root, dir string) (string, error) {
 	if bin := os.Getenv("WEIR_TEST_BIN"); bin != "" {
 		return filepath.Abs(bin)
 	}
 	bin := filepath.Join(dir, "weir")
-	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", bin, "./cmd/weir")
+	// Without git it is the one that Go knows.
+	version, _ := exec.CommandContext(ctx, "git", "-C", root, "describe", "--tags", "--always", "--dirty").Output()
+	cmd := exec.CommandContext(ctx, "go", "build", "-trimpath", "-ldflags", "-X main.version="+strings.TrimSpace(string(version)), "-o", bin, "./cmd/weir")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
