@@ -64,7 +64,7 @@ type settings struct {
 	elasticEvents  int
 	rivalEvents    int
 	latencyFor     time.Duration
-	runs, paced    int // runs of the cases, and of those that a clock paces
+	runs           int
 	memory         string
 	cases          []benchCase
 	backend        backend // of the capacity case
@@ -95,12 +95,11 @@ func parse(args []string) (settings, error) {
 	flags.IntVar(&s.capacityEvents, "capacity-events", 1_000_000, "events a run of the capacity case")
 	flags.IntVar(&s.backlogEvents, "backlog-events", 10_000_000, "events a run of the case with a large backlog")
 	flags.IntVar(&s.tieredEvents, "tiered-events", 2_400_000, "events a run of the cases that read the remote tier")
-	flags.IntVar(&s.faultEvents, "fault-events", 300_000, "events a run of the fault cases, which are paced by the endpoint")
+	flags.IntVar(&s.faultEvents, "fault-events", 800_000, "events a run of the fault cases, which are paced by the endpoint: 5,000 a request")
 	flags.IntVar(&s.elasticEvents, "elastic-events", 100_000, "events a run into the real Elasticsearch")
 	flags.IntVar(&s.rivalEvents, "rival-events", 1_000_000, "events a run beside a rival")
 	flags.DurationVar(&s.latencyFor, "latency", 10*time.Second, "how long a run takes latencies")
-	flags.IntVar(&s.runs, "runs", 3, "runs of the throughput and rival cases, in turns; medians and the spread are shown")
-	flags.IntVar(&s.paced, "paced-runs", 1, "runs of all other cases, which a clock paces")
+	flags.IntVar(&s.runs, "runs", 3, "runs of every case, in turns; medians and the spread are shown")
 	flags.StringVar(&s.memory, "memory", "64MiB", "weir's memory setting")
 	flags.IntVar(&s.backend.Slots, "slots", 4, "capacity case: requests served at a time; more are answered 429")
 	flags.DurationVar(&s.backend.PerDocument, "per-document", 100*time.Microsecond, "capacity and fault cases: service time of a document")
@@ -130,8 +129,8 @@ func parse(args []string) (settings, error) {
 			}
 		}
 	}
-	if s.load.Events < 100 || s.load.Partitions < 1 || s.runs < 1 || s.paced < 1 {
-		return s, errors.New("-events has to be 100 at least, -partitions, -runs and -paced-runs 1")
+	if s.load.Events < 100 || s.load.Partitions < 1 || s.runs < 1 {
+		return s, errors.New("-events has to be 100 at least, -partitions and -runs 1")
 	}
 	if names == "none" {
 		return s, nil
@@ -232,11 +231,8 @@ func (r *runner) runAll(ctx context.Context, report *Report) error {
 		return slices.ContainsFunc(r.cases, func(c benchCase) bool { return c.Name == old.Case })
 	})
 	cases := slices.Clone(r.cases)
-	for i := range max(r.runs, r.paced) {
+	for i := range r.runs {
 		for _, c := range cases {
-			if unpaced := c.Group == throughput || c.Group == rivals || c.Group == others || c.Group == replays; unpaced && i >= r.runs || !unpaced && i >= r.paced {
-				continue
-			}
 			result, err := r.run(ctx, c, i)
 			if errors.Is(err, errNoEvents) {
 				fmt.Fprintf(os.Stderr, "%s is left out: %v\n", c.Name, err)

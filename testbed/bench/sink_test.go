@@ -56,3 +56,18 @@ func TestNaiveLooksAtErrors(t *testing.T) {
 		server.Close()
 	}
 }
+
+func TestShareOfTheRequestsIsRefused(t *testing.T) {
+	for share, want := range map[float64]int{0.05: 8, 0.2: 32, 1: 160} {
+		b := bulk{backend: backend{Fault: "500", Share: share}}
+		refused := 0
+		for range 160 {
+			if b.refuses() {
+				refused++
+			}
+		}
+		if refused != want {
+			t.Errorf("%d of 160 at %v, want %d", refused, share, want)
+		}
+	}
+}
