@@ -159,21 +159,27 @@ func (t *table) seen() (met map[string]int, missed int) {
 	return met, missed
 }
 
-// unseen are the kinds of faults of which none has met anything.
-func (t *table) unseen() []string {
+// unseen are those of the kinds of faults of which none has met anything.
+func (t *table) unseen(names []string) []string {
 	seen, _ := t.seen()
-	return slices.DeleteFunc(titles(), func(name string) bool { return seen[name] > 0 })
+	return slices.DeleteFunc(names, func(name string) bool { return seen[name] > 0 })
 }
 
 // title is the name of a in a list of kinds.
 func (a *away) title() string { return "one backend of two: " + a.name }
 
-// titles are the names of all kinds of faults.
-func titles() (names []string) {
+// usual are the names of the kinds of faults that a dozen rounds can have.
+func usual() (names []string) {
 	for _, k := range kinds {
 		names = append(names, k.name)
 	}
-	names = append(names, retentionKind.name)
+	return append(names, retentionKind.name)
+}
+
+// titles are the names of all kinds of faults, with the ways in which one backend of
+// two is away, of which there is one in each block of rounds.
+func titles() []string {
+	names := usual()
 	for _, a := range aways {
 		names = append(names, a.title())
 	}
@@ -190,7 +196,7 @@ func (t *table) sum() string {
 				p.Name, p.Grade, c.rounds, c.Produced, c.Stored, c.Twice, c.Dead, c.DeadMore, c.Resent, c.Unexcused, c.Kills, c.LateCommits, c.Waited, c.Lost, c.Violations)
 		}
 	}
-	if missing := t.unseen(); len(missing) > 0 {
+	if missing := t.unseen(titles()); len(missing) > 0 {
 		s += "kinds of faults that met nothing or were not drawn: " + strings.Join(missing, ", ") + "\n"
 	}
 	return s
