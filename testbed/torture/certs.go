@@ -54,7 +54,13 @@ func newAuthority(dir string) (*authority, error) {
 func (a *authority) caFile() string { return filepath.Join(a.dir, "ca.crt") }
 
 // renew gives the front another certificate and key.
-func (a *authority) renew() error {
+func (a *authority) renew() error { return a.issue(24 * time.Hour) }
+
+// expire gives it one that has expired.
+func (a *authority) expire() error { return a.issue(-time.Second) }
+
+// issue gives the front a certificate that is valid for so long from now on.
+func (a *authority) issue(valid time.Duration) error {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return err
@@ -64,7 +70,7 @@ func (a *authority) renew() error {
 		SerialNumber: big.NewInt(a.serial),
 		Subject:      pkix.Name{CommonName: "front"},
 		NotBefore:    time.Now().Add(-time.Minute),
-		NotAfter:     time.Now().Add(24 * time.Hour),
+		NotAfter:     time.Now().Add(valid),
 		IPAddresses:  []net.IP{net.IPv4(127, 0, 0, 1)},
 		KeyUsage:     x509.KeyUsageDigitalSignature,
 		ExtKeyUsage:  []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},

@@ -102,9 +102,9 @@ func TestGrowthIsFound(t *testing.T) {
 	f(func(i int) sample { return sample{rss: 60 * mib, goroutines: 100, files: 20} })
 	// It rises to its level in the first quarter, and swings.
 	f(func(i int) sample {
-		return sample{rss: int64(min(i, 25)+40+i%5) * mib, goroutines: float64(100 + i%9), files: 20}
+		return sample{rss: float64(min(i, 25)+40+i%5) * mib, goroutines: float64(100 + i%9), files: 20}
 	})
-	f(func(i int) sample { return sample{rss: int64(60+i) * mib, goroutines: 100, files: 20} }, "resident memory, MiB")
+	f(func(i int) sample { return sample{rss: float64(60+i) * mib, goroutines: 100, files: 20} }, "resident memory, MiB")
 	f(func(i int) sample { return sample{rss: 60 * mib, goroutines: float64(100 + i), files: float64(20 + i)} }, "goroutines", "open files")
 }
 
