@@ -36,11 +36,11 @@ const (
 	near = time.Second
 )
 
-// happen lets one event happen and watches what comes of it until it is time for
+// happen lets the i-th event happen and watches what comes of it until it is time for
 // the next one.
-func (s *soaking) happen(ctx context.Context, d daily) error {
+func (s *soaking) happen(ctx context.Context, i int, d daily) error {
 	s.mu.Lock()
-	s.last = &effect{}
+	s.last, s.pause = &effect{}, -1
 	s.mu.Unlock()
 	s.event = d.name
 	if err := d.do(ctx, s); err != nil {
@@ -50,7 +50,7 @@ func (s *soaking) happen(ctx context.Context, d daily) error {
 	sleep(ctx, settle)
 	// What is here by now and was not before the event can only be delivered after it.
 	ends, since := s.account().Acknowledged(), time.Since(s.began)
-	s.await(ctx, func() string {
+	back := s.await(ctx, func() string {
 		if n := s.account().Behind(ends); n > 0 {
 			return fmt.Sprintf("%d records of those that were there %s after it are not committed", n, settle)
 		}
@@ -60,6 +60,9 @@ func (s *soaking) happen(ctx context.Context, d daily) error {
 		return nil // the time is up: the round waits for what is left
 	}
 	s.mu.Lock()
+	if back {
+		s.pause = i
+	}
 	took := max(0, s.lagged.Sub(ended))
 	s.mu.Unlock()
 	c := s.account().Counts()

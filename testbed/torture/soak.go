@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -17,15 +16,6 @@ import (
 	"weir/testbed/torture/front"
 	"weir/testbed/torture/proxy"
 )
-
-// sample is what one look at the member that runs all the time gave.
-type sample struct {
-	at         time.Duration
-	rss        float64 // bytes
-	goroutines float64
-	files      float64
-	lag        float64 // weir's own, in records; -1: it has no partitions
-}
 
 // soaking is a long and quiet round: a steady load and the events of daily life.
 type soaking struct {
@@ -48,6 +38,7 @@ type soaking struct {
 	lagged  time.Time          // when there was one last
 	last    *effect            // of the event; nil: there was none
 	effects map[string]*effect // by kind
+	pause   int                // between two events, counted; -1: it is none now
 	samples []sample
 }
 
@@ -59,7 +50,7 @@ func soak(ctx context.Context, args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	s := &soaking{every: *every, span: o.span, effects: map[string]*effect{}}
+	s := &soaking{every: *every, span: o.span, effects: map[string]*effect{}, pause: -1}
 	played, err := findBackend(o.backend)
 	if err != nil {
 		return err
@@ -95,8 +86,9 @@ func soak(ctx context.Context, args []string) error {
 	if ctx.Err() != nil && res.err == nil {
 		res.err = ctx.Err()
 	}
-	growth, grown := s.verdict()
+	growth, grows := verdict(s.samples)
 	report := growth + "\n" + s.report()
+	s.note(res.dir)
 	if o.markdown != "" {
 		if err := os.WriteFile(o.markdown, []byte(s.markdown(res, report)), 0o644); err != nil {
 			return err
@@ -109,8 +101,8 @@ func soak(ctx context.Context, args []string) error {
 		return res.err
 	case !res.ok():
 		return errors.New("the contract was broken")
-	case len(grown) > 0:
-		return fmt.Errorf("it grows: %s", strings.Join(grown, ", "))
+	case grows != nil:
+		return grows
 	}
 	if o.keep == "" {
 		_ = os.RemoveAll(res.dir)
@@ -260,7 +252,7 @@ func (s *soaking) live(ctx context.Context, r *round) error {
 	watch.Go(func() { s.watchLag(watching) })
 	sleep(ctx, s.every)
 	for i := 0; ctx.Err() == nil; i++ {
-		if err := s.happen(ctx, life[i%len(life)]); err != nil {
+		if err := s.happen(ctx, i, life[i%len(life)]); err != nil {
 			return fmt.Errorf("%s: %w", life[i%len(life)].name, err)
 		}
 	}
@@ -277,6 +269,7 @@ func (s *soaking) look(ctx context.Context) {
 	if p == nil {
 		return // that it has ended is a violation already
 	}
+	pause := s.pauseNow()
 	ask, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	m, err := p.Metrics(ask)
@@ -294,7 +287,8 @@ func (s *soaking) look(ctx context.Context) {
 		return m.Sum(name)
 	}
 	x := sample{
-		at: time.Since(s.began), rss: read("process_resident_memory_bytes"),
+		at: time.Since(s.began), pause: pause,
+		rss: read("process_resident_memory_bytes"), heap: read("go_memstats_next_gc_bytes"),
 		goroutines: read("go_goroutines"), files: read("process_open_fds"), lag: -1,
 	}
 	if m.Has(bridge.Lag) {
@@ -302,44 +296,29 @@ func (s *soaking) look(ctx context.Context) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.pause != pause {
+		x.pause = -1 // an event began meanwhile
+	}
 	s.samples = append(s.samples, x)
 	if s.last != nil {
 		s.last.said = max(s.last.said, x.lag)
 	}
 }
 
-// verdict compares the second quarter with the last one, by their medians: the
-// first one is for warming up.
-func (s *soaking) verdict() (report string, grown []string) {
-	n := len(s.samples)
-	if n < 8 {
-		return "too short for a verdict on growth\n", nil
-	}
-	second, last := s.samples[n/4:n/2], s.samples[3*n/4:]
-	var b strings.Builder
-	compare := func(name string, unit float64, slack float64, of func(sample) float64) {
-		x, y := median(second, of), median(last, of)
-		verdict := "steady"
-		if y > x+max(0.1*x, slack) {
-			verdict = "GROWS"
-			grown = append(grown, name)
-		}
-		fmt.Fprintf(&b, "| %s | %.1f | %.1f | %s |\n", name, x/unit, y/unit, verdict)
-	}
-	b.WriteString("| of the member that ran all the time | median of the 2nd quarter | of the last quarter | |\n| --- | ---: | ---: | --- |\n")
-	compare("resident memory, MiB", 1<<20, 4<<20, func(x sample) float64 { return x.rss })
-	compare("goroutines", 1, 6, func(x sample) float64 { return x.goroutines })
-	compare("open files", 1, 4, func(x sample) float64 { return x.files })
-	return b.String(), grown
+func (s *soaking) pauseNow() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.pause
 }
 
-func median(samples []sample, of func(sample) float64) float64 {
-	v := make([]float64, len(samples))
-	for i, x := range samples {
-		v[i] = of(x)
+// note leaves the samples beside the logs.
+func (s *soaking) note(dir string) {
+	var b strings.Builder
+	b.WriteString("seconds,pause,resident,heap,goroutines,files,lag\n")
+	for _, x := range s.samples {
+		fmt.Fprintf(&b, "%.1f,%d,%.0f,%.0f,%.0f,%.0f,%.0f\n", x.at.Seconds(), x.pause, x.rss, x.heap, x.goroutines, x.files, x.lag)
 	}
-	slices.Sort(v)
-	return v[len(v)/2]
+	_ = os.WriteFile(filepath.Join(dir, "samples.csv"), []byte(b.String()), 0o600)
 }
 
 func (s *soaking) markdown(res result, report string) string {

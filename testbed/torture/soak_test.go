@@ -29,7 +29,7 @@ func (b soaked) run(t *testing.T) (e *effect, found string) {
 		log := a.Open("t", "id")
 		s := &soaking{
 			r:     &round{plan: &plan{rate: 100}, connectors: []*connector{{account: a}}},
-			every: time.Minute, fresh: 2 * time.Second, began: time.Now(), effects: map[string]*effect{},
+			every: time.Minute, fresh: 2 * time.Second, began: time.Now(), effects: map[string]*effect{}, pause: -1,
 		}
 		if b.event.do == nil {
 			b.event.do = func(context.Context, *soaking) error { return nil }
@@ -65,7 +65,7 @@ func (b soaked) run(t *testing.T) (e *effect, found string) {
 			}
 		}()
 		sleep(ctx, begin)
-		if err := s.happen(ctx, b.event); err != nil {
+		if err := s.happen(ctx, 0, b.event); err != nil {
 			t.Error(err)
 		}
 		_, faults := a.Close()

@@ -86,28 +86,6 @@ func TestFailedRoundSaysHowToDoItAgain(t *testing.T) {
 	}
 }
 
-func TestGrowthIsFound(t *testing.T) {
-	f := func(of func(i int) sample, want ...string) {
-		t.Helper()
-		s := &soaking{}
-		for i := range 100 {
-			s.samples = append(s.samples, of(i))
-		}
-		_, grown := s.verdict()
-		if strings.Join(grown, ";") != strings.Join(want, ";") {
-			t.Errorf("grown %q, want %q", grown, want)
-		}
-	}
-	const mib = 1 << 20
-	f(func(i int) sample { return sample{rss: 60 * mib, goroutines: 100, files: 20} })
-	// It rises to its level in the first quarter, and swings.
-	f(func(i int) sample {
-		return sample{rss: float64(min(i, 25)+40+i%5) * mib, goroutines: float64(100 + i%9), files: 20}
-	})
-	f(func(i int) sample { return sample{rss: float64(60+i) * mib, goroutines: 100, files: 20} }, "resident memory, MiB")
-	f(func(i int) sample { return sample{rss: 60 * mib, goroutines: float64(100 + i), files: float64(20 + i)} }, "goroutines", "open files")
-}
-
 // What .ci/run says of its seed: all backends and kinds of faults are in its first
 // nine rounds. Where that is no longer so, another seed has to be looked for.
 func TestSeedOfCI(t *testing.T) {
