@@ -62,7 +62,7 @@ bench: ## Measure processor time and memory against a real broker (ARGS='-events
 torture: ## Kill, cut and lie for 5 minutes, judge every event and commit (ARGS='-for 2m', SEED=7); needs TESTBED
 	$(GO) run ./testbed/torture $(ARGS)
 
-soak: ## An hour of steady load and daily life: nothing may grow (ARGS='-for 10m'); needs TESTBED
+soak: ## An hour of steady load and daily life: nothing may grow (ARGS='-for 3h'); needs TESTBED
 	$(GO) run ./testbed/torture soak $(ARGS)
 
 mutants: ## Break the rules of the core one by one; a test has to notice each
