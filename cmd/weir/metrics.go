@@ -76,7 +76,7 @@ var (
 			func(_ time.Time, l connector.LaneStats) float64 { return float64(l.Counts.Retried) }},
 		{laneDesc("records_in_doubt_total", "Of the retried: records that the sink may have stored the time before. Possible duplicates, where the grade is not A."), prometheus.CounterValue, false,
 			func(_ time.Time, l connector.LaneStats) float64 { return float64(l.Counts.InDoubt) }},
-		{laneDesc("lag_records", "Offsets up to the log's end that are not settled, those in flight included. Gone when the partition is no longer ours."), prometheus.GaugeValue, true,
+		{laneDesc("lag_records", "Offsets up to the log's end, as heard within the last ten seconds, that are not settled, those in flight included. Gone when the partition is no longer ours."), prometheus.GaugeValue, true,
 			func(_ time.Time, l connector.LaneStats) float64 { return float64(l.Lag()) }},
 		{laneDesc("held_bytes", "Bytes of records taken and not yet given back to the budget."), prometheus.GaugeValue, true,
 			func(_ time.Time, l connector.LaneStats) float64 { return float64(l.Held) }},

@@ -100,6 +100,7 @@ func newFetcher(ctx context.Context, c *cluster, limit int64, log *slog.Logger, 
 	}
 	f.ctx, f.cancel = context.WithCancel(ctx)
 	f.wg.Go(f.findLeaders)
+	f.wg.Go(f.watchEnds)
 	return f
 }
 
@@ -130,10 +131,11 @@ type partitionReader struct {
 	until    time.Time
 	box      *block // fetched, not taken
 	boxedAt  time.Time
-	parked   bool  // its box was emptied for others: not asked for until Next is called
-	askedAt  int64 // request number
-	asked    int64 // memory set aside for a request in flight, in bytes
-	stop     error // why it does not go on until GoTo
+	heardAt  time.Time // when end was set last
+	parked   bool      // its box was emptied for others: not asked for until Next is called
+	askedAt  int64     // request number
+	asked    int64     // memory set aside for a request in flight, in bytes
+	stop     error     // why it does not go on until GoTo
 	retryAt  time.Time
 	fails    int
 	alone    bool    // to be asked for alone: with others it got nothing
@@ -340,6 +342,50 @@ func (f *fetcher) assign(r *partitionReader) {
 	l.readers[r] = struct{}{}
 	r.loop = l
 	signal(l.wake)
+}
+
+// endsEvery is how old a log's end may be.
+const endsEvery = 5 * time.Second
+
+// watchEnds asks for the ends of the logs that nothing is fetched from. Answers to
+// fetches tell them, but while a lane stands still with all that it may hold there are
+// none, and that is when somebody wants to know how far it is behind.
+func (f *fetcher) watchEnds() {
+	ticker := time.NewTicker(endsEvery / 2)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-f.ctx.Done():
+			return
+		case now := <-ticker.C:
+			f.hearEnds(now.Add(-endsEvery / 2))
+		}
+	}
+}
+
+// hearEnds asks for the ends that were not heard since.
+func (f *fetcher) hearEnds(since time.Time) {
+	var old []*partitionReader
+	f.mu.Lock()
+	for r := range f.readers {
+		if r.heardAt.Before(since) {
+			old = append(old, r)
+		}
+	}
+	f.mu.Unlock()
+	for _, r := range old {
+		asked := time.Now()
+		end, err := f.cluster.offsetAt(f.ctx, r.origin.Topic, r.origin.Partition, sarama.OffsetNewest, sarama.ReadUncommitted)
+		if err != nil {
+			return // whoever reads the partition tells of it; the next time comes soon
+		}
+		f.mu.Lock()
+		if r.heardAt.Before(asked) {
+			r.end.Store(end)
+			r.heardAt = asked
+		}
+		f.mu.Unlock()
+	}
 }
 
 // lose makes findLeaders look anew for who leads r's partition. Under f.mu.

@@ -223,6 +223,29 @@ func TestNewRecordsWakeAReaderThatWaits(t *testing.T) {
 	}
 }
 
+// A lane that stands still with all that it may hold fetches nothing, for hours if
+// its sink is away: it is then that its lag is looked at.
+func TestTheEndIsHeardWhileNothingIsFetched(t *testing.T) {
+	t.Parallel()
+	_, o := fakeCluster(t, kfake.SeedTopics(1, "t"))
+	cl := client(t, o)
+	write(t, cl, numbered("t", 0, 0, 3)...)
+	r := newTestFetcher(t, o, 8<<20).Add(at("t", 0), 0)
+	wantNumbers(t, readUntil(t, r, 3), 0, 3)
+	write(t, cl, numbered("t", 0, 3, 2)...) // lie in the box: nobody takes them
+	for deadline := time.Now().Add(30 * time.Second); r.End() != 5; time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the end is %d, want 5", r.End())
+		}
+	}
+	write(t, cl, numbered("t", 0, 5, 100)...)
+	for deadline := time.Now().Add(30 * time.Second); r.End() != 105; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("the end is %d, want 105: nothing is fetched, and nobody asks", r.End())
+		}
+	}
+}
+
 func TestAbortedTransactionsAndMarkersAreSkipped(t *testing.T) {
 	_, o := fakeCluster(t, kfake.SeedTopics(1, "t"))
 	cl := client(t, o, kgo.TransactionalID("tx"))

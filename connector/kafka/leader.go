@@ -239,6 +239,7 @@ func (l *leaderLoop) deliver(a ask, now time.Time, part *partitionAnswer, blk *b
 		r.end0 = part.end
 	}
 	r.end.Store(part.end)
+	r.heardAt = now
 	r.stable = part.stable
 	if part.replica >= 0 && part.replica != r.replica {
 		r.replica, r.until, r.stable = part.replica, now.Add(replicaLease), -1
