@@ -43,7 +43,8 @@ type Request struct {
 	Length int64
 }
 
-// Answer is what came back.
+// Answer is what came back. What the server chose of it (a header, Body) is shown
+// by Sent.Words only.
 type Answer struct {
 	Status int
 	Header http.Header
@@ -51,8 +52,10 @@ type Answer struct {
 	Body []byte
 	// Incomplete says why Body is not the whole answer: it was cut off, too long,
 	// or given before the request had been read. Nil when it is whole. An
-	// incomplete answer acknowledges nothing.
+	// incomplete answer acknowledges nothing. It is fit to be shown.
 	Incomplete error
+	// Sent is what was answered.
+	Sent Sent
 }
 
 // NewTransport is a transport for Client. t is for https URLs; nil: the system's
@@ -77,7 +80,7 @@ func NewTransport(t *tls.Config) *http.Transport {
 
 // Do sends r and reads the answer, whatever its status.
 //
-// Errors: a *sinks.RequestError when there was no answer.
+// Errors: a *sinks.RequestError when there was no answer, fit to be shown.
 func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -100,17 +103,19 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 	}
 	// A bare RoundTripper follows no redirect: what we send, credentials included,
 	// goes nowhere but where the configuration says.
+	sent := Sent{URL: r.URL, Header: req.Header}
 	res, err := c.Transport.RoundTrip(req)
 	if err != nil {
-		return Answer{}, c.failed(req, err)
+		return Answer{}, c.failed(req, sent.Error(err))
 	}
 	defer res.Body.Close()
-	a := Answer{Status: res.StatusCode, Header: res.Header}
-	a.Body, a.Incomplete = ReadBounded(res.Body, c.MaxAnswer, nil)
+	a := Answer{Status: res.StatusCode, Header: res.Header, Sent: sent}
+	a.Body, err = ReadBounded(res.Body, c.MaxAnswer, nil)
+	a.Incomplete = sent.Error(err)
 	switch {
-	case a.Incomplete != nil && context.Cause(ctx) != nil:
+	case err != nil && context.Cause(ctx) != nil:
 		a.Incomplete = fmt.Errorf("%w (%w)", a.Incomplete, context.Cause(ctx))
-	case a.Incomplete == nil && gone():
+	case err == nil && gone():
 		a.Incomplete = ErrEarly
 	}
 	return a, nil
@@ -118,7 +123,7 @@ func (c *Client) Do(ctx context.Context, r Request) (Answer, error) {
 
 // failed says why there was no answer to req.
 func (c *Client) failed(req *http.Request, err error) error {
-	re := &sinks.RequestError{Endpoint: Endpoint(req.URL), Err: &shortError{err}}
+	re := &sinks.RequestError{Endpoint: Endpoint(req.URL), Err: err}
 	switch cause := context.Cause(req.Context()); {
 	case errors.Is(cause, context.DeadlineExceeded):
 		re.Err = fmt.Errorf("no answer within %s", c.Timeout)
@@ -151,16 +156,6 @@ func ParseBase(raw, credentials string) (*url.URL, error) {
 
 // Endpoint is what of u may be shown: its scheme and host.
 func Endpoint(u *url.URL) string { return u.Scheme + "://" + u.Host }
-
-// maxError bounds the words of an error, in bytes.
-const maxError = 300
-
-// shortError is an error of the HTTP client on one line of bearable length: it
-// can quote what the server said.
-type shortError struct{ error }
-
-func (e *shortError) Error() string { return OneLine(e.error.Error(), maxError) }
-func (e *shortError) Unwrap() error { return e.error }
 
 // IsCertificateError reports whether the two sides do not trust each other,
 // which no retry mends.

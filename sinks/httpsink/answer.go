@@ -104,7 +104,7 @@ func (s *Sink) believe(a *httpclient.Answer) (verdict, error) {
 	typ, _, _ := mime.ParseMediaType(a.Header.Get("Content-Type"))
 	switch {
 	case s.cfg.AnswerType != "" && !strings.EqualFold(typ, s.cfg.AnswerType):
-		return misconfigured, fmt.Errorf("the answer is of type %q, not %s: it is not the intake's", typ, s.cfg.AnswerType)
+		return misconfigured, fmt.Errorf("the answer is of type %q, not %s: it is not the intake's", a.Sent.Words(typ, maxType), s.cfg.AnswerType)
 	case s.cfg.AnswerType == "" && isHTML(typ, a.Body):
 		return misconfigured, errors.New("the answer is HTML: that of a proxy or a login page, not of an intake")
 	}
@@ -122,6 +122,9 @@ func (s *Sink) believe(a *httpclient.Answer) (verdict, error) {
 	}
 	return ack, nil
 }
+
+// maxType bounds what is shown of a media type, in bytes.
+const maxType = 100
 
 // isHTML reports whether an answer is a page for people.
 func isHTML(mediaType string, body []byte) bool {

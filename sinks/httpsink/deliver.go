@@ -268,7 +268,7 @@ func (s *Sink) request(ctx context.Context, part []item, now time.Time) (status 
 		why = errors.New(meaning(a.Status))
 	}
 	if s.cfg.IncludeReasons && len(a.Body) > 0 {
-		why = fmt.Errorf("%w: %s", why, httpclient.OneLine(said.redact(string(a.Body)), maxReason))
+		why = fmt.Errorf("%w: %s", why, a.Sent.Words(string(a.Body), maxReason))
 	}
 	return a.Status, &sinks.RequestError{
 		Status:        a.Status,

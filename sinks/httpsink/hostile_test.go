@@ -144,6 +144,18 @@ func TestAHostileAnswerSettlesNothing(t *testing.T) {
 			deep := strings.Repeat("[", 500_000)
 			_, _ = fmt.Fprintf(w, "%sContent-Length: %d\r\n\r\n%s", ok, len(deep), deep)
 		}},
+		{name: "a trailer that quotes the secret", say: func(w io.Writer) {
+			_, _ = io.WriteString(w, ok+"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nBearer hunter2 \x1b[31m is wrong\r\n\r\n")
+		}},
+		{name: "a trailer of 30 KB", say: func(w io.Writer) {
+			_, _ = io.WriteString(w, ok+"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"+strings.Repeat("hunter2 ", 4000)+"\r\n\r\n")
+		}},
+		{name: "a chunk's length that quotes the secret", say: func(w io.Writer) {
+			_, _ = io.WriteString(w, ok+"Transfer-Encoding: chunked\r\n\r\nhunter2\r\n{}\r\n0\r\n\r\n")
+		}},
+		{name: "a media type that quotes the secret, 50 KB", edit: func(c *Config) { c.AnswerType = "application/json" }, say: func(w io.Writer) {
+			_, _ = io.WriteString(w, "HTTP/1.1 200 OK\r\nContent-Type: hunter2"+strings.Repeat("x", 50<<10)+"/json\r\nContent-Length: 2\r\n\r\n{}")
+		}},
 		{name: "nothing", say: func(io.Writer) {}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -14,7 +14,6 @@ import (
 
 	"weir/sinks"
 	"weir/sinks/httpclient"
-	"weir/sinks/splice"
 )
 
 // login knows what each request says beside the events: where it goes, the
@@ -179,7 +178,7 @@ func (l *login) refused(s *said) {
 	l.authorization.Refused(s.header.Get("Authorization"))
 }
 
-// failed is an error of the HTTP client, which can quote what the server said.
+// failed is an error of the HTTP client.
 func (s *said) failed(err error) *sinks.RequestError {
 	var re *sinks.RequestError
 	if !errors.As(err, &re) {
@@ -188,77 +187,5 @@ func (s *said) failed(err error) *sinks.RequestError {
 	if re.Endpoint == "" {
 		re.Endpoint = s.endpoint
 	}
-	if shown := s.redact(re.Err.Error()); shown != re.Err.Error() {
-		re.Err = &redacted{shown, re.Err}
-	}
 	return re
-}
-
-// redacted is an error in other words.
-type redacted struct {
-	text  string
-	cause error
-}
-
-func (e *redacted) Error() string { return e.text }
-func (e *redacted) Unwrap() error { return e.cause }
-
-// hidden is what stands for a secret.
-const hidden = "***"
-
-// redact takes out of foreign text whatever the request said that can be a
-// secret, in the forms in which a server would quote it.
-func (s *said) redact(text string) string {
-	var secrets []string
-	for _, v := range s.secrets() {
-		// Shorter ones are no secrets, and would shred the text.
-		if len(v) < 4 {
-			continue
-		}
-		secrets = append(secrets, v, url.QueryEscape(v), url.PathEscape(v), string(splice.AppendEscaped(nil, []byte(v))), strings.ReplaceAll(v, "/", `\/`))
-	}
-	// The longest first: one can be part of another.
-	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })
-	pairs := make([]string, 0, 2*len(secrets))
-	for _, v := range secrets {
-		pairs = append(pairs, v, hidden)
-	}
-	return strings.NewReplacer(pairs...).Replace(text)
-}
-
-// secrets is everything s said that can be one.
-func (s *said) secrets() []string {
-	var all []string
-	for name, values := range s.header {
-		switch name {
-		case "Content-Type", "Content-Encoding", "User-Agent":
-			continue
-		}
-		all = append(all, values...)
-	}
-	if kind, value, ok := strings.Cut(s.header.Get("Authorization"), " "); ok {
-		all = append(all, value)
-		if r := (&http.Request{Header: s.header}); strings.EqualFold(kind, "Basic") {
-			_, password, _ := r.BasicAuth()
-			all = append(all, password)
-		}
-	}
-	u, err := url.Parse(s.url)
-	if err != nil {
-		return all
-	}
-	all = append(all, s.url)
-	if len(u.Path) > 1 {
-		all = append(all, u.RequestURI(), u.Path)
-	}
-	for step := range strings.SplitSeq(u.Path, "/") {
-		// Those of a version or a resource are words that every text has.
-		if len(step) >= 16 {
-			all = append(all, step)
-		}
-	}
-	for _, values := range u.Query() {
-		all = append(all, values...)
-	}
-	return all
 }

@@ -152,12 +152,7 @@ func New(cfg Config) (*Sink, error) {
 }
 
 // Close closes the idle connections. Requests in flight go on.
-func (s *Sink) Close() {
-	s.client.Transport.CloseIdleConnections()
-	if s.login.tokens != nil {
-		s.login.tokens.client.CloseIdleConnections()
-	}
-}
+func (s *Sink) Close() { s.client.Transport.CloseIdleConnections() }
 
 // Grade is what the sink can promise, and why in a sentence.
 func (s *Sink) Grade() (sinks.Grade, string) {

@@ -4,15 +4,9 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
-	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
-
-	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
 
 	"weir/sinks"
 	"weir/sinks/httpclient"
@@ -32,9 +26,8 @@ type OAuth2 struct {
 // tokens keeps one token for all requests until it is about to expire or was
 // refused.
 type tokens struct {
-	cfg      OAuth2
+	server   *httpclient.TokenServer
 	endpoint string
-	client   *http.Client
 	turn     chan struct{} // who holds it asks the token server; the others wait for what comes of it
 
 	mu    sync.Mutex
@@ -42,14 +35,8 @@ type tokens struct {
 	until time.Time // zero: it does not expire
 }
 
-const (
-	// tokenTimeout bounds one request to the token server.
-	tokenTimeout = 10 * time.Second
-	// tokenLead is how long before it expires a token is replaced, at most.
-	tokenLead = time.Minute
-	// maxToken bounds a token: servers take headers of 8 to 64 KiB.
-	maxToken = 16 << 10
-)
+// tokenLead is how long before it expires a token is replaced, at most.
+const tokenLead = time.Minute
 
 func newTokens(cfg *OAuth2) (*tokens, error) {
 	u, err := url.Parse(cfg.TokenURL)
@@ -61,16 +48,11 @@ func newTokens(cfg *OAuth2) (*tokens, error) {
 	case cfg.ClientID == "", cfg.ClientSecret == nil:
 		return nil, errors.New("OAuth 2: wants a client id and a client secret")
 	}
+	server := httpclient.TokenServer{URL: cfg.TokenURL, ClientID: cfg.ClientID, ClientSecret: cfg.ClientSecret, Scopes: cfg.Scopes}
 	return &tokens{
-		cfg:      *cfg,
+		server:   httpclient.NewTokenServer(server, cfg.TLS),
 		endpoint: httpclient.Endpoint(u),
-		client: &http.Client{
-			Timeout:   tokenTimeout,
-			Transport: httpclient.NewTransport(cfg.TLS),
-			// A redirect would carry the client's secret to wherever it points.
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-		turn: make(chan struct{}, 1),
+		turn:     make(chan struct{}, 1),
 	}, nil
 }
 
@@ -88,7 +70,7 @@ func (t *tokens) value(ctx context.Context) (string, *sinks.RequestError) {
 	if token := t.current(); token != "" {
 		return token, nil
 	}
-	token, failed := t.fetch(ctx)
+	token, failed := t.server.Token(ctx)
 	if failed != nil {
 		return "", failed
 	}
@@ -117,62 +99,4 @@ func (t *tokens) refused(token string) {
 	if t.token == token {
 		t.token = ""
 	}
-}
-
-// fetch asks the token server, with the secret as it is now.
-//
-// Errors: without a word of what the server said but the code of RFC 6749: it was
-// sent the secret and could quote it.
-func (t *tokens) fetch(ctx context.Context) (*oauth2.Token, *sinks.RequestError) {
-	failed := &sinks.RequestError{Endpoint: t.endpoint}
-	secret, err := t.cfg.ClientSecret()
-	if err != nil {
-		failed.Misconfigured, failed.Err = true, fmt.Errorf("client secret: %w", err)
-		return nil, failed
-	}
-	cc := clientcredentials.Config{ClientID: t.cfg.ClientID, ClientSecret: secret, TokenURL: t.cfg.TokenURL, Scopes: t.cfg.Scopes}
-	// What of the server's words can be shown, and is not the secret.
-	quoted := said{url: t.cfg.TokenURL, header: http.Header{"Secret": {secret}}}
-	// The answer is read up to 1 MiB by the library.
-	token, err := cc.Token(context.WithValue(ctx, oauth2.HTTPClient, t.client))
-	var refused *oauth2.RetrieveError
-	switch {
-	case err == nil:
-	case ctx.Err() != nil:
-		failed.Err = context.Cause(ctx)
-		return nil, failed
-	case errors.As(err, &refused):
-		failed.Err = errors.New("the token server gave no token")
-		if legalCode(refused.ErrorCode) {
-			failed.Err = fmt.Errorf("the token server gave no token: %s", quoted.redact(refused.ErrorCode))
-		}
-		if r := refused.Response; r != nil {
-			failed.Status = r.StatusCode
-			failed.RetryAfter = httpclient.RetryAfter(r.Header.Get("Retry-After"), time.Now())
-			failed.Misconfigured = r.StatusCode < 500 && r.StatusCode != http.StatusTooManyRequests && r.StatusCode != http.StatusRequestTimeout
-		}
-		return nil, failed
-	default:
-		failed.Err = errors.New("the token server gave no usable answer")
-		if netErr := (*url.Error)(nil); errors.As(err, &netErr) {
-			failed.Err = errors.New(httpclient.OneLine(quoted.redact(netErr.Err.Error()), maxReason))
-		}
-		return nil, failed
-	}
-	if !strings.EqualFold(token.Type(), "Bearer") {
-		failed.Misconfigured, failed.Err = true, errors.New("the token is not a bearer token")
-		return nil, failed
-	}
-	illegal := func(r rune) bool { return r <= ' ' || r >= 0x7f }
-	if len(token.AccessToken) > maxToken || strings.ContainsFunc(token.AccessToken, illegal) {
-		failed.Misconfigured, failed.Err = true, errors.New("the token cannot stand in a header")
-		return nil, failed
-	}
-	return token, nil
-}
-
-// legalCode reports whether an error code is a word, as those of RFC 6749 are.
-func legalCode(s string) bool {
-	illegal := func(r rune) bool { return r != '_' && (r < 'a' || r > 'z') }
-	return s != "" && len(s) <= 40 && !strings.ContainsFunc(s, illegal)
 }

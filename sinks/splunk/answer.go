@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"weir/sinks"
@@ -116,9 +115,9 @@ func parseReply(body []byte) reply {
 // maxWords bounds what of a collector's own words is kept, in bytes.
 const maxWords = 200
 
-// describe puts the reply in words; with quote, and of a code that we do not
-// know, in the collector's own. secret does not show in them.
-func (r *reply) describe(quote bool, secret string) string {
+// describe puts the reply, which a is, in words; with quote in the collector's
+// own as well.
+func (r *reply) describe(quote bool, a *httpclient.Answer) string {
 	meaning, known := meanings[r.code]
 	switch {
 	case r.code == noCode:
@@ -130,15 +129,7 @@ func (r *reply) describe(quote bool, secret string) string {
 	case !known:
 		meaning = "not known"
 	}
-	return fmt.Sprintf("code %d: %s (%s)", r.code, meaning, httpclient.OneLine(redact(r.text, secret), maxWords))
-}
-
-// redact is s without the secret.
-func redact(s, secret string) string {
-	if secret == "" {
-		return s
-	}
-	return strings.ReplaceAll(s, secret, "***")
+	return fmt.Sprintf("code %d: %s (%s)", r.code, meaning, a.Sent.Words(r.text, maxWords))
 }
 
 // effect is what an answer means for the request.
@@ -188,7 +179,7 @@ func judge(status int, r *reply, n, size int) (what effect, at int) {
 }
 
 // refusal is the error for an answer that failed. It rejects no record.
-func refusal(a *httpclient.Answer, r *reply, endpoint string, quote bool, secret string) *sinks.RequestError {
+func refusal(a *httpclient.Answer, r *reply, endpoint string, quote bool) *sinks.RequestError {
 	e := &sinks.RequestError{
 		Status:     a.Status,
 		Endpoint:   endpoint,
@@ -197,10 +188,10 @@ func refusal(a *httpclient.Answer, r *reply, endpoint string, quote bool, secret
 	// Of these codes the text can be about an event, of the others it is fixed.
 	switch r.code {
 	case codeInvalidFormat, codeEventRequired, codeEventBlank, codeIndexedFields:
-		e.Err = errors.New(r.describe(quote, secret))
+		e.Err = errors.New(r.describe(quote, a))
 	default:
 		_, known := meanings[r.code]
-		e.Err = errors.New(r.describe(quote || !known, secret))
+		e.Err = errors.New(r.describe(quote || !known, a))
 	}
 	switch status := a.Status; {
 	case status == http.StatusOK:

@@ -38,12 +38,12 @@ func FuzzAnswer(f *testing.F) {
 		if (what == poisoned || what == misrouted) && status != http.StatusBadRequest {
 			t.Fatalf("a %d refuses an event", status)
 		}
-		a := httpclient.Answer{Status: status, Body: body}
-		e := refusal(&a, &r, "http://h", quote, testToken)
+		a := httpclient.Answer{Status: status, Body: body, Sent: httpclient.Sent{Header: http.Header{"Authorization": {"Splunk " + testToken}}}}
+		e := refusal(&a, &r, "http://h", quote)
 		if e.Split && status != 400 && status != 413 || e.Split && status == 400 && r.code == noCode {
 			t.Fatalf("%d code %d splits", status, r.code)
 		}
-		for _, words := range []string{e.Error(), r.describe(quote, testToken)} {
+		for _, words := range []string{e.Error(), r.describe(quote, &a)} {
 			if strings.ContainsFunc(words, func(r rune) bool { return unicode.IsControl(r) || r == '\u2028' }) || len(words) > 400 || strings.Contains(words, testToken) {
 				t.Fatalf("%q", words)
 			}

@@ -89,7 +89,7 @@ func (s *Sink) open(ctx context.Context, ep *endpoint) (*channel, error) {
 // has to.
 func (s *Sink) probe(ctx context.Context, ch *channel) error {
 	ep := ch.endpoint
-	a, token, err := s.ask(ctx, ep, ch, http.MethodPost, ep.acks, []byte(`{"acks":[0]}`))
+	a, err := s.ask(ctx, ep, ch, http.MethodPost, ep.acks, []byte(`{"acks":[0]}`))
 	if err != nil {
 		s.takeOut(ep)
 		return err
@@ -108,11 +108,11 @@ func (s *Sink) probe(ctx context.Context, ch *channel) error {
 		if unwell(a.Status, &r) {
 			s.takeOut(ep)
 		}
-		return refusal(&a, &r, ep.name, s.cfg.IncludeReasons, token)
+		return refusal(&a, &r, ep.name, s.cfg.IncludeReasons)
 	case s.cfg.Ack == ackRequired:
 		err = &sinks.RequestError{
 			Status: a.Status, Endpoint: ep.name, Misconfigured: true,
-			Err: fmt.Errorf("ack is required, but there is none: %s", r.describe(false, token)),
+			Err: fmt.Errorf("ack is required, but there is none: %s", r.describe(false, &a)),
 		}
 	}
 	s.mu.Lock()
@@ -347,14 +347,13 @@ func (s *Sink) header(ch *channel, token string) http.Header {
 	return h
 }
 
-// ask sends a small request to ep and returns the answer, and the token it was
-// asked with.
+// ask sends a small request to ep and returns the answer.
 //
 // Errors: a *sinks.RequestError when there was no answer.
-func (s *Sink) ask(ctx context.Context, ep *endpoint, ch *channel, method, url string, body []byte) (httpclient.Answer, string, error) {
+func (s *Sink) ask(ctx context.Context, ep *endpoint, ch *channel, method, url string, body []byte) (httpclient.Answer, error) {
 	token, err := s.token.Value()
 	if err != nil {
-		return httpclient.Answer{}, "", &sinks.RequestError{Endpoint: ep.name, Misconfigured: true, Err: fmt.Errorf("token: %w", err)}
+		return httpclient.Answer{}, &sinks.RequestError{Endpoint: ep.name, Misconfigured: true, Err: fmt.Errorf("token: %w", err)}
 	}
 	r := httpclient.Request{Method: method, URL: url, Header: s.header(ch, token)}
 	if body != nil {
@@ -362,22 +361,10 @@ func (s *Sink) ask(ctx context.Context, ep *endpoint, ch *channel, method, url s
 	}
 	a, err := s.small.Do(ctx, r)
 	if err != nil {
-		return a, token, hide(err, token)
+		return a, err
 	}
 	if rep := parseReply(a.Body); credentialsRefused(a.Status, &rep) {
 		s.token.Refused(token)
 	}
-	return a, token, nil
-}
-
-// hide takes the secret out of an error of the HTTP client, which can quote what
-// the server said.
-func hide(err error, secret string) error {
-	var re *sinks.RequestError
-	if secret == "" || !errors.As(err, &re) || re.Err == nil || !strings.Contains(re.Err.Error(), secret) {
-		return err
-	}
-	short := *re
-	short.Err = errors.New(redact(re.Err.Error(), secret))
-	return &short
+	return a, nil
 }

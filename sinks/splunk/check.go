@@ -48,7 +48,7 @@ func (s *Sink) Check(ctx context.Context) []sinks.Finding {
 }
 
 func (s *Sink) check(ctx context.Context, ep *endpoint) (sinks.State, string) {
-	a, token, err := s.ask(ctx, ep, nil, http.MethodGet, ep.wellness, nil)
+	a, err := s.ask(ctx, ep, nil, http.MethodGet, ep.wellness, nil)
 	if err != nil {
 		return sinks.Bad, err.Error()
 	}
@@ -59,7 +59,7 @@ func (s *Sink) check(ctx context.Context, ep *endpoint) (sinks.State, string) {
 	}
 	switch {
 	case a.Status >= 500 || a.Status == http.StatusTooManyRequests:
-		return sinks.Doubtful, fmt.Sprintf("health answered %d: %s", a.Status, health.describe(false, token))
+		return sinks.Doubtful, fmt.Sprintf("health answered %d: %s", a.Status, health.describe(false, &a))
 	case s.cfg.Ack == ackOff:
 		return sinks.Good, "reached; ack is off: grade C"
 	case ch.acks:

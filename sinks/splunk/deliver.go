@@ -262,7 +262,7 @@ func (s *Sink) send(ctx context.Context, ch *channel, records []*buffer.Record) 
 		if ctx.Err() == nil {
 			s.takeOut(ep)
 		}
-		return said{}, hide(err, token)
+		return said{}, err
 	}
 	return s.understand(ch, turn, &a, e, token)
 }
@@ -276,11 +276,11 @@ func (s *Sink) understand(ch *channel, turn uint64, a *httpclient.Answer, e *enc
 	if at >= e.next || what == accepted && !whole {
 		what = failed // it was not even sent
 	}
-	failure := refusal(a, &rep, ep.name, s.cfg.IncludeReasons, token)
+	failure := refusal(a, &rep, ep.name, s.cfg.IncludeReasons)
 	if a.Status == http.StatusOK && !whole {
 		failure.Err = errors.New("answered before it had read the request")
 		if a.Incomplete != nil {
-			failure.Err = errors.New(httpclient.OneLine(redact(a.Incomplete.Error(), token), maxWords))
+			failure.Err = a.Incomplete
 		}
 	}
 	if credentialsRefused(a.Status, &rep) {
@@ -308,7 +308,7 @@ func (s *Sink) understand(ch *channel, turn uint64, a *httpclient.Answer, e *enc
 		return said{}, failure
 	case what != accepted:
 		s.landed(ch, turn)
-		got.reason = rep.describe(s.cfg.IncludeReasons, token)
+		got.reason = rep.describe(s.cfg.IncludeReasons, a)
 		// Without acknowledgements that is what acceptance is; with them nobody would
 		// ever confirm it.
 		got.prefix = what == poisoned && whole && s.acksNever(ch)

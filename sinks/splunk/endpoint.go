@@ -123,6 +123,6 @@ func (s *Sink) nurse(ep *endpoint) {
 // well asks ep's health endpoint whether it would take events. One that has no
 // such endpoint, or does not like the token, is there at least.
 func (s *Sink) well(ctx context.Context, ep *endpoint) bool {
-	a, _, err := s.ask(ctx, ep, nil, http.MethodGet, ep.wellness, nil)
+	a, err := s.ask(ctx, ep, nil, http.MethodGet, ep.wellness, nil)
 	return err == nil && a.Status < 500 && a.Status != http.StatusTooManyRequests
 }

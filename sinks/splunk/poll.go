@@ -82,7 +82,7 @@ func (s *Sink) question(ch *channel, ids []int64) ([]int64, error) {
 		body = strconv.AppendInt(body, id, 10)
 	}
 	body = append(body, `]}`...)
-	a, token, err := s.ask(s.closing, ch.endpoint, ch, http.MethodPost, ch.endpoint.acks, body)
+	a, err := s.ask(s.closing, ch.endpoint, ch, http.MethodPost, ch.endpoint.acks, body)
 	if err != nil {
 		if s.closing.Err() == nil {
 			s.takeOut(ch.endpoint)
@@ -95,7 +95,7 @@ func (s *Sink) question(ch *channel, ids []int64) ([]int64, error) {
 	switch {
 	case a.Status != http.StatusOK:
 		r := parseReply(a.Body)
-		err := fmt.Errorf("answered %d: %s", a.Status, r.describe(false, token))
+		err := fmt.Errorf("answered %d: %s", a.Status, r.describe(false, &a))
 		if a.Status == http.StatusBadRequest && r.code == codeAckDisabled {
 			// Nothing that was sent will ever be acknowledged.
 			s.mu.Lock()
