@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"encoding/base64"
+	"encoding/binary"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -16,6 +18,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"weir/config"
 )
@@ -55,8 +59,8 @@ func secretFields(t reflect.Type) (n int) {
 
 // Every secret of the configuration is a word that is looked for in everything
 // that check, init and run write, at the level that says most, and in everything
-// that the listener answers, while neither end can be reached, hangs up, or
-// answers what it was sent.
+// that the listener answers, while neither end can be reached, hangs up, answers
+// what it was sent, or explains an error in words that hold it.
 func TestSecretsShowNowhere(t *testing.T) {
 	// Four are looked for here: the token, the Kafka password, the API key, the
 	// password. The other sinks' are looked for in their own packages' tests.
@@ -69,14 +73,16 @@ func TestSecretsShowNowhere(t *testing.T) {
 		shown = append(shown, m, hex.EncodeToString([]byte(m)), base64.StdEncoding.EncodeToString([]byte(m)), fmt.Sprintf("%v", []byte(m)))
 	}
 	shown = append(shown, "Marker")
-	for _, end := range []string{"nobody", "hangs up", "echoes"} {
+	for _, end := range []string{"nobody", "hangs up", "echoes", "explains", "forgets HTTP"} {
 		for _, mechanism := range []string{"PLAIN", "SCRAM-SHA-512", "OAUTHBEARER"} {
 			for _, format := range []string{"text", "json"} {
 				t.Run(end+" "+mechanism+" "+format, func(t *testing.T) {
 					addr := theEnd(t, end)
+					broker := addr
 					dir := t.TempDir()
 					oauth := ""
 					if mechanism == "OAUTHBEARER" {
+						broker = greeter(t) // without it the token server would not be asked
 						oauth = "\n    token_url: http://" + addr + "/token"
 					}
 					// A secret as it is, from the environment, and from a file.
@@ -88,7 +94,7 @@ func TestSecretsShowNowhere(t *testing.T) {
 					path := filepath.Join(dir, "weir.yaml")
 					err := os.WriteFile(path, fmt.Appendf(nil, `
 kafka:
-  brokers: ["%[1]s"]
+  brokers: ["%[7]s"]
   sasl:
     mechanism: %[2]s
     username: user%[3]s
@@ -105,7 +111,7 @@ connectors:
 - name: b
   topics: [b]
   sink: {elasticsearch: {urls: ["http://%[1]s"], index: b, auth: {username: user, password: "${env:A_PASSWORD}"}}}
-`, addr, mechanism, oauth, freeAddress(t), token, format), 0o600)
+`, addr, mechanism, oauth, freeAddress(t), token, format, broker), 0o600)
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -204,7 +210,18 @@ func theEnd(t *testing.T, how string) string {
 				if err != nil {
 					return
 				}
-				if bytes.Contains(b[:n], []byte("HTTP/1.1")) {
+				isHTTP := bytes.Contains(b[:n], []byte("HTTP/1.1"))
+				switch {
+				case isHTTP && how == "explains":
+					// In the form of an error of OAuth 2 (RFC 6749 5.2).
+					said := quoteCredentials(b[:n])
+					_, _ = fmt.Fprintf(conn, "HTTP/1.1 401 Unauthorized\r\nX-Elastic-Product: Elasticsearch\r\nContent-Type: application/json\r\n"+
+						"Content-Length: %d\r\n\r\n%s", len(said), said)
+					return
+				case isHTTP && how == "forgets HTTP":
+					_, _ = fmt.Fprintf(conn, "%s\r\n\r\n", quoteCredentials(b[:n]))
+					return
+				case isHTTP:
 					// As a proxy that is set to tell everything about a request.
 					_, _ = fmt.Fprintf(conn, "HTTP/1.1 400 Bad Request\r\nX-Elastic-Product: Elasticsearch\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", n, b[:n])
 					return
@@ -214,6 +231,82 @@ func theEnd(t *testing.T, how string) string {
 		}
 	}()
 	return l.Addr().String()
+}
+
+// greeter is the address of a broker that goes as far as to ask for an OAUTHBEARER
+// login, and hangs up.
+func greeter(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = l.Close() })
+	greet := func(conn net.Conn) {
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(5 * time.Second))
+		for {
+			var head [12]byte // length, key, version, correlation id
+			if _, err := io.ReadFull(conn, head[:]); err != nil {
+				return
+			}
+			if _, err := io.CopyN(io.Discard, conn, int64(binary.BigEndian.Uint32(head[:]))-8); err != nil {
+				return
+			}
+			var answer kmsg.Response
+			switch key, version := binary.BigEndian.Uint16(head[4:]), int16(binary.BigEndian.Uint16(head[6:])); key {
+			case uint16(kmsg.ApiVersions):
+				a := kmsg.NewPtrApiVersionsResponse()
+				for key := kmsg.Produce; key <= kmsg.SASLAuthenticate; key++ {
+					a.ApiKeys = append(a.ApiKeys, kmsg.ApiVersionsResponseApiKey{ApiKey: key.Int16(), MaxVersion: kmsg.RequestForKey(key.Int16()).MaxVersion()})
+				}
+				answer = a
+				answer.SetVersion(version)
+			case uint16(kmsg.SASLHandshake):
+				a := kmsg.NewPtrSASLHandshakeResponse()
+				a.SupportedMechanisms = []string{"OAUTHBEARER"}
+				answer = a
+				answer.SetVersion(version)
+			default:
+				return
+			}
+			out := append(make([]byte, 4), head[8:]...)
+			out = answer.AppendTo(out)
+			binary.BigEndian.PutUint32(out, uint32(len(out)-4))
+			if _, err := conn.Write(out); err != nil {
+				return
+			}
+		}
+	}
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go greet(conn)
+		}
+	}()
+	return l.Addr().String()
+}
+
+// quoteCredentials is JSON that explains with everything there is in request to log
+// in with, decoded, why it was refused. OAuth 2 can have it in the body.
+func quoteCredentials(request []byte) string {
+	_, body, _ := strings.Cut(string(request), "\r\n\r\n")
+	said := body[max(0, len(body)-100):] + " "
+	for line := range strings.Lines(string(request)) {
+		if header, ok := strings.CutPrefix(strings.TrimSpace(line), "Authorization: "); ok {
+			said += header
+			if _, encoded, ok := strings.Cut(header, " "); ok {
+				if plain, err := base64.StdEncoding.DecodeString(encoded); err == nil {
+					said += " " + string(plain)
+				}
+			}
+		}
+	}
+	text, _ := json.Marshal("wrong: " + said)
+	return fmt.Sprintf(`{"error":"invalid_client","error_description":%[1]s,"error_uri":%[1]s}`, text)
 }
 
 func freeAddress(t *testing.T) string {

@@ -3,9 +3,7 @@ package kafka
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
-	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,7 +12,8 @@ import (
 	"github.com/IBM/sarama"
 	"github.com/xdg-go/scram"
 	"golang.org/x/oauth2"
-	"golang.org/x/oauth2/clientcredentials"
+
+	"weir/sinks/httpclient"
 )
 
 // SASL is how we log in to the brokers.
@@ -120,7 +119,8 @@ func (c *scramClient) Done() bool { return c.conversation.Done() }
 // Errors: of the token endpoint, without what it was sent.
 func (s *SASL) Token() (*sarama.AccessToken, error) {
 	s.once.Do(func() {
-		s.tokens = oauth2.ReuseTokenSourceWithExpiry(nil, tokenSource{s}, 30*time.Second)
+		server := httpclient.TokenServer{URL: s.TokenURL, ClientID: s.Username, ClientSecret: s.Password, Scopes: s.Scopes}
+		s.tokens = oauth2.ReuseTokenSourceWithExpiry(nil, tokenSource{httpclient.NewTokenServer(server, s.TokenTLS)}, 30*time.Second)
 	})
 	t, err := s.tokens.Token()
 	if err != nil {
@@ -130,54 +130,13 @@ func (s *SASL) Token() (*sarama.AccessToken, error) {
 }
 
 // tokenSource asks the token endpoint each time.
-type tokenSource struct{ sasl *SASL }
+type tokenSource struct{ server *httpclient.TokenServer }
 
 func (s tokenSource) Token() (*oauth2.Token, error) {
-	secret, err := s.sasl.Password()
-	if err != nil {
-		return nil, fmt.Errorf("secret of client %q: %w", s.sasl.Username, err)
-	}
-	client := &http.Client{
-		// sarama holds the connection's lock while it waits for the token.
-		Timeout: 10 * time.Second,
-		Transport: &http.Transport{
-			Proxy:             http.ProxyFromEnvironment,
-			TLSClientConfig:   s.sasl.TokenTLS.Clone(),
-			DisableKeepAlives: true, // once an hour or so
-		},
-		// A redirect would carry the client's secret to wherever it points.
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	cc := clientcredentials.Config{
-		ClientID:     s.sasl.Username,
-		ClientSecret: secret,
-		TokenURL:     s.sasl.TokenURL,
-		Scopes:       s.sasl.Scopes,
-	}
-	// The answer is read up to 1 MiB by the library.
-	t, err := cc.Token(context.WithValue(context.Background(), oauth2.HTTPClient, client))
-	if err != nil {
-		return nil, tokenError(s.sasl.TokenURL, err)
+	// sarama holds the connection's lock while it waits for the token.
+	t, failed := s.server.Token(context.Background())
+	if failed != nil {
+		return nil, fmt.Errorf("token endpoint: %w", failed)
 	}
 	return t, nil
-}
-
-// tokenError leaves out the answer's body, which the library would quote whole.
-func tokenError(url string, err error) error {
-	var refused *oauth2.RetrieveError
-	if !errors.As(err, &refused) {
-		return fmt.Errorf("token endpoint %s: %w", url, err)
-	}
-	status := 0
-	if refused.Response != nil {
-		status = refused.Response.StatusCode
-	}
-	said := refused.ErrorCode
-	if refused.ErrorDescription != "" {
-		said += ": " + refused.ErrorDescription
-	}
-	if said == "" {
-		return fmt.Errorf("token endpoint %s answered %d", url, status)
-	}
-	return fmt.Errorf("token endpoint %s answered %d %.200q", url, status, said)
 }

@@ -5,12 +5,14 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"unicode"
 
 	"github.com/IBM/sarama"
 	"github.com/xdg-go/scram"
@@ -29,7 +31,7 @@ func tokenServer(t *testing.T, lifetime int) (srv *httptest.Server, asked *atomi
 			_, _ = fmt.Fprintf(w, `{"error":"invalid_client","error_description":"no \u001b[31mred","you_sent":%q}`, secret+r.FormValue("client_secret"))
 			return
 		}
-		_, _ = fmt.Fprintf(w, `{"access_token":"token-%d %s","token_type":"bearer","expires_in":%d}`, asked.Add(1), r.FormValue("scope"), lifetime)
+		_, _ = fmt.Fprintf(w, `{"access_token":"token-%d+%s","token_type":"bearer","expires_in":%d}`, asked.Add(1), strings.ReplaceAll(r.FormValue("scope"), " ", "+"), lifetime)
 	}))
 	t.Cleanup(srv.Close)
 	return srv, asked
@@ -52,7 +54,7 @@ func TestTokenIsFetchedOnceForAllConnections(t *testing.T) {
 	for range 8 {
 		wg.Go(func() {
 			token, err := s.Token()
-			if err != nil || token.Token != "token-1 a b" {
+			if err != nil || token.Token != "token-1+a+b" {
 				t.Errorf("token %v, error %v", token, err)
 			}
 		})
@@ -90,6 +92,62 @@ func TestTokenErrorTellsNoSecretAndRecovers(t *testing.T) {
 	secret = "rotated-secret"
 	if _, err := s.Token(); err != nil {
 		t.Errorf("with the new secret: %v", err)
+	}
+}
+
+// A token server was sent the secret, and can quote it wherever its words would
+// show.
+func TestWordsOfATokenServerThatQuotesTheSecretAreNotShown(t *testing.T) {
+	const secret = "hunter2secret"
+	refused := "HTTP/1.1 401 Unauthorized\r\nContent-Type: application/json\r\n\r\n"
+	for about, answer := range map[string]string{
+		"as explanation": refused + `{"error":"invalid_client","error_description":"no client with the secret hunter2secret"}`,
+		"as code":        refused + `{"error":"hunter2secret"}`,
+		"no JSON":        "HTTP/1.1 400 Bad Request\r\n\r\nhunter2secret is wrong",
+		"no HTTP":        "hunter2secret \x1b[31m is wrong\r\n\r\n",
+		"as header":      "HTTP/1.1 401 Unauthorized\r\nhunter2secret is wrong\r\n\r\n",
+		"as trailer":     "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\nhunter2secret is wrong\r\n\r\n",
+		"a long line":    strings.Repeat("hunter2secret ", 200) + "\r\n\r\n",
+		"a long header":  refused[:len(refused)-2] + "X: " + strings.Repeat("x", 1<<20) + "\r\n\r\n" + `{"error":"unbounded"}`,
+	} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if _, got, ok := r.BasicAuth(); got != secret && (ok || r.FormValue("client_secret") != secret) {
+				t.Errorf("%s: it was not sent the secret", about)
+			}
+			conn, _, err := w.(http.Hijacker).Hijack()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			_, _ = io.WriteString(conn, answer)
+			_ = conn.Close()
+		}))
+		s := &SASL{Mechanism: "OAUTHBEARER", Username: "weir", Password: fixed(secret), TokenURL: srv.URL}
+		_, err := s.Token()
+		srv.Close()
+		if err == nil {
+			t.Errorf("%s: got a token", about)
+			continue
+		}
+		said := err.Error()
+		if strings.Contains(said, secret) || strings.ContainsFunc(said, unicode.IsControl) || len(said) > 500 {
+			t.Errorf("%s: not fit for a log: %.600q", about, said)
+		}
+		if strings.Contains(said, "unbounded") {
+			t.Errorf("%s: all of it was read", about)
+		}
+	}
+}
+
+func TestTokenThatWouldBreakTheLoginIsRefused(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"access_token":"a\u0001host=elsewhere","token_type":"bearer"}`)
+	}))
+	defer srv.Close()
+	s := &SASL{Mechanism: "OAUTHBEARER", Username: "weir", Password: fixed("secret"), TokenURL: srv.URL}
+	if token, err := s.Token(); err == nil {
+		t.Errorf("token %q", token.Token)
 	}
 }
 
