@@ -8,7 +8,6 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -17,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/config"
+	"weir/sinks/httpclient"
 )
 
 func healthCommand() *cobra.Command {
@@ -37,7 +37,7 @@ not. Without -c it asks http://127.0.0.1:9600, or whatever --url names.`,
 		if *url != "" && (*path != "" || *ready) {
 			return usageError{errors.New("--url names all that is asked: it goes without -c and --ready")}
 		}
-		l := &listenerAt{base: "http://" + config.Default().Listen, client: http.DefaultClient}
+		l := &listenerAt{base: "http://" + config.Default().Listen, transport: askingOver(nil)}
 		if *path != "" {
 			cfg, err := loadConfig(*path)
 			if err != nil {
@@ -69,9 +69,9 @@ not. Without -c it asks http://127.0.0.1:9600, or whatever --url names.`,
 
 // listenerAt is how a listener is asked.
 type listenerAt struct {
-	base   string // scheme, host and port
-	token  string // "" for none
-	client *http.Client
+	base      string // scheme, host and port
+	token     string // "" for none
+	transport *http.Transport
 }
 
 // newListenerAt says how the listener of cfg is asked on the machine it runs on.
@@ -88,7 +88,7 @@ func newListenerAt(cfg *config.Config) (*listenerAt, error) {
 	case ip.Equal(net.IPv6zero):
 		host = "::1"
 	}
-	l := &listenerAt{base: "http://" + net.JoinHostPort(host, port), client: http.DefaultClient}
+	l := &listenerAt{base: "http://" + net.JoinHostPort(host, port), transport: askingOver(nil)}
 	if cfg.ListenAuth.Token.IsSet() {
 		if l.token, err = cfg.ListenAuth.Token.Value(); err != nil {
 			return nil, fmt.Errorf("listen_auth.token: %w", err)
@@ -102,8 +102,14 @@ func newListenerAt(cfg *config.Config) (*listenerAt, error) {
 		return nil, fmt.Errorf("listen_tls.cert_file: %w", err)
 	}
 	l.base = "https://" + net.JoinHostPort(host, port)
-	l.client = &http.Client{Transport: &http.Transport{TLSClientConfig: t, DisableKeepAlives: true}}
+	l.transport = askingOver(t)
 	return l, nil
+}
+
+// askingOver is what a listener is asked over: without a proxy, which would get the
+// token and is not on this machine. t is for https; nil: as the system verifies.
+func askingOver(t *tls.Config) *http.Transport {
+	return &http.Transport{TLSClientConfig: t, DisableKeepAlives: true, MaxResponseHeaderBytes: 16 << 10}
 }
 
 // trustOnly believes the first certificate of file and no other, under whatever
@@ -135,7 +141,13 @@ func trustOnly(file string) (*tls.Config, error) {
 	return t, nil
 }
 
-// get performs one GET with a bounded answer.
+// maxAsked bounds what is shown of a listener's answer, in bytes: it can have a line
+// for each partition.
+const maxAsked = 64 << 10
+
+// get performs one GET.
+//
+// Errors: there was no answer, or one that no listener gives.
 func (l *listenerAt) get(ctx context.Context, url string) (status int, body string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
@@ -144,14 +156,16 @@ func (l *listenerAt) get(ctx context.Context, url string) (status int, body stri
 	if l.token != "" {
 		req.Header.Set("Authorization", "Bearer "+l.token)
 	}
-	res, err := l.client.Do(req)
+	// A bare RoundTripper follows no redirect.
+	res, err := l.transport.RoundTrip(req)
+	sent := httpclient.Sent{URL: url, Header: req.Header}
 	if err != nil {
-		return 0, "", err
+		return 0, "", fmt.Errorf("asking %s: %w", httpclient.Endpoint(req.URL), sent.Error(err))
 	}
 	defer res.Body.Close()
-	b, err := io.ReadAll(io.LimitReader(res.Body, 64<<10))
-	if err != nil && !errors.Is(err, io.EOF) {
-		return 0, "", err
+	b, err := httpclient.ReadBounded(res.Body, maxAsked, nil)
+	if err != nil && !errors.Is(err, httpclient.ErrTooLong) {
+		return 0, "", fmt.Errorf("asking %s: %w", httpclient.Endpoint(req.URL), sent.Error(err))
 	}
-	return res.StatusCode, string(b), nil
+	return res.StatusCode, string(b[:min(len(b), maxAsked)]), nil
 }

@@ -110,3 +110,50 @@ func TestHealthOfTwoThingsAtOnce(t *testing.T) {
 		}
 	}
 }
+
+// Whoever sits at the address in weir's place, or is named as a proxy, gets no
+// word out of a health check, and the token no further.
+func TestHealthGoesNowhereElse(t *testing.T) {
+	const token = "0123456789abcdef"
+	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		t.Errorf("another was asked: %s %s, Authorization %q", r.Host, r.URL, r.Header.Get("Authorization"))
+		_, _ = w.Write([]byte("the metadata of this machine"))
+	}))
+	defer elsewhere.Close()
+	redirecting := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusFound))
+	defer redirecting.Close()
+	addr := redirecting.Listener.Addr().String()
+	path := listening(t, addr, "listen_auth: {token: "+token+"}")
+	for _, args := range [][]string{{"-c", path}, {"-c", path, "--ready"}, {"--url", redirecting.URL}} {
+		if code, out := health(t, args...); code == exitDone || !strings.Contains(out, "302") || strings.Contains(out, token) {
+			t.Errorf("%q: exit code %d: %s", args, code, out)
+		}
+	}
+	// net/http reads these variables once and takes loopback out of them: what would
+	// be asked for is compared.
+	for _, at := range []string{"http://127.0.0.1:9600/livez", "https://weir.example.com/livez"} {
+		r := httptest.NewRequest(http.MethodGet, at, nil)
+		if l := askingOver(nil); l.Proxy != nil {
+			proxy, err := l.Proxy(r)
+			t.Errorf("%s: goes to the proxy %v, %v", at, proxy, err)
+		}
+	}
+}
+
+// A listener that is none can answer without end.
+func TestHealthReadsABoundedAnswer(t *testing.T) {
+	for name, answer := range map[string]http.HandlerFunc{
+		"body": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			_, _ = w.Write(bytes.Repeat([]byte("x"), 1<<20))
+		},
+		"header": func(w http.ResponseWriter, _ *http.Request) { w.Header().Set("X", strings.Repeat("x", 1<<20)) },
+	} {
+		srv := httptest.NewServer(answer)
+		code, out := health(t, "--url", srv.URL)
+		srv.Close()
+		if code != exitFailed || len(out) > maxAsked+1000 {
+			t.Errorf("%s: exit code %d, %d bytes", name, code, len(out))
+		}
+	}
+}
