@@ -13,6 +13,7 @@ import (
 func (c *checker) http(path string, s *HTTP) {
 	u := c.secretURL(path+".url", &s.URL)
 	plain := u != nil && u.Scheme == "http"
+	remote := plain && !loopback(u.Hostname())
 	c.tls(path+".tls", &s.TLS, !plain, "the URL says http")
 
 	a, o := &s.Auth, &s.Auth.OAuth2
@@ -40,8 +41,8 @@ func (c *checker) http(path string, s *HTTP) {
 		rule{"auth.oauth2.token_url", oauth && o.TokenURL == "", "is needed for OAuth 2"},
 		rule{"auth.oauth2.client_id", oauth && o.ClientID == "", "is needed for OAuth 2"},
 		rule{"auth.oauth2.client_secret", oauth && !o.ClientSecret.IsSet(), "is needed for OAuth 2"},
-		rule{"auth", plain && !loopback(u.Hostname()) && (basic || oauth || a.Bearer.IsSet()),
-			"would go over the network unencrypted, since the URL says http: write https there"},
+		rule{"auth", remote && (basic || oauth || a.Bearer.IsSet()), unencrypted},
+		rule{"url", remote && namesCredential(u.Query()), "has a parameter that is called like a credential: it " + unencrypted},
 	)
 	if o.TokenURL != "" {
 		if u := c.url(path+".auth.oauth2.token_url", o.TokenURL); u != nil && u.Scheme == "http" && !loopback(u.Hostname()) {
@@ -61,8 +62,7 @@ func (c *checker) http(path string, s *HTTP) {
 			rule{"name", ownHeader.MatchString(name), "is a header that weir sets itself"},
 			rule{"name", seen[name], "is set already: by auth or by an earlier header"},
 			rule{"value", !h.Value.IsSet(), "is needed"},
-			rule{"value", plain && !loopback(u.Hostname()) && credential.MatchString(name),
-				"would go over the network unencrypted, since the URL says http: write https there"},
+			rule{"value", remote && h.Private(), unencrypted},
 		)
 		seen[name] = true
 	}
@@ -75,6 +75,20 @@ func (c *checker) http(path string, s *HTTP) {
 		)
 		c.oneOf(at+".verdict", v.Verdict, "ack", "retry", "split", "reject", "misconfigured")
 	}
+}
+
+// unencrypted is what is wrong with a secret where the URL is no https.
+const unencrypted = "would go over the network unencrypted, since the URL says http: write https there"
+
+// namesCredential reports whether a parameter of a URL is called like one. Whether a
+// path holds one cannot be told.
+func namesCredential(query url.Values) bool {
+	for name := range query {
+		if credential.MatchString(strings.ToLower(name)) {
+			return true
+		}
+	}
+	return false
 }
 
 // ordered reports whether the connector of s keeps the order.
@@ -104,7 +118,7 @@ var (
 	mediaType  = regexp.MustCompile(`^[a-z0-9.+-]+/[a-z0-9.+-]+$`)
 	headerName = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 	ownHeader  = regexp.MustCompile(`^(connection|content-encoding|content-length|expect|host|keep-alive|te|trailer|transfer-encoding|upgrade)$`)
-	// credential is what a header is called that says who we are.
+	// credential is what a parameter is called that says who we are.
 	credential = regexp.MustCompile(`auth|cookie|credential|key|pass|secret|token`)
 	success    = regexp.MustCompile(`^2\d\d(-2\d\d)?$`)
 )
@@ -179,11 +193,7 @@ func warnHTTPSink(path string, s *HTTP, warn func(key, format string, args ...an
 	}
 	text, _ := s.URL.Value() // a file that cannot be read is a fault
 	if u, err := url.Parse(text); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
-		what := "events"
-		if len(s.Headers) > 0 {
-			what += " and the values of headers"
-		}
-		warn(path+".url", "%s go over the network unencrypted, since the URL says http", what)
+		warn(path+".url", "events, and the whole URL, go over the network unencrypted, since it says http")
 	}
 	for i, v := range s.Verdicts {
 		if v.Verdict == "ack" && !success.MatchString(v.Status) {

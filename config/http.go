@@ -1,16 +1,23 @@
 package config
 
-import "time"
+import (
+	"regexp"
+	"time"
+)
 
 // HTTP is the http sink.
 type HTTP struct {
 	// Where requests go: http or https, without user and password. It counts as a
 	// secret, since for some intakes its path is one: only scheme and host are ever
-	// shown.
+	// shown. With http, all of it goes over the network unencrypted, which is a
+	// warning, and a fault where a parameter is called like a credential.
 	URL Secret `mapstructure:"url" is:"needed"`
 	// POST or PUT.
 	Method string `mapstructure:"method"`
 	// Headers of each request. A Content-Type here takes the place of the framing's.
+	// They need https, except to loopback; those that are known to hold no secret do
+	// not: Accept, Content-Type, X-Scope-OrgID (Loki), AccountID, ProjectID and VL-...
+	// (VictoriaLogs), X-Sumo-... (Sumo Logic).
 	Headers []HTTPHeader `mapstructure:"headers"`
 	// Login: bearer, or username and password, or oauth2, or nothing. Needs https,
 	// except to loopback.
@@ -64,6 +71,15 @@ type HTTPHeader struct {
 	// Value. It counts as a secret.
 	Value Secret `mapstructure:"value" is:"needed"`
 }
+
+// openHeader is what headers are called that say what is sent, or for whom, and not
+// who we are. Of any other that is not known: what tells one customer from the
+// others at one intake is the name of a team at another.
+var openHeader = regexp.MustCompile(`(?i)^(accept|content-type|x-scope-orgid|accountid|projectid|vl-.+|x-sumo-.+)$`)
+
+// Private reports whether the value can be a secret, and so must not go over a
+// network unencrypted.
+func (h *HTTPHeader) Private() bool { return !openHeader.MatchString(h.Name) }
 
 // HTTPAuth is how we log in: one of the three, or nothing.
 type HTTPAuth struct {

@@ -124,6 +124,12 @@ func TestHTTPFaults(t *testing.T) {
 		"headers[0].name", "headers[2].name", "headers[3].name", "headers[4].value")
 	f(url+"auth: {bearer: x}\nheaders: [{name: Authorization, value: hunter2}]", "headers[0].name")
 	f("url: http://a/\nheaders: [{name: X-Scope-OrgID, value: t}, {name: DD-API-KEY, value: hunter2}]", "headers[1].value")
+	f("url: http://a/\nheaders: [{name: X-Honeycomb-Team, value: hunter2}]", "headers[0].value")
+	f("url: http://127.0.0.1/\nheaders: [{name: X-Honeycomb-Team, value: hunter2}]")
+	f("url: http://a/insert?_stream_fields=a&AccountID=1\nheaders: [{name: accountid, value: one}, {name: VL-Debug, value: yes!}, {name: x-sumo-category, value: c}]")
+	f("url: http://a/?apiKey=hunter2", "url")
+	f("url: http://localhost/?apiKey=hunter2")
+	f("url: https://a/?apiKey=hunter2")
 
 	f(url+`verdicts: [{status: "409", verdict: ack}, {status: "500-599", verdict: retry}, {status: "4xx", verdict: split}, {status: "100", verdict: ack}]`,
 		"verdicts[2].status", "verdicts[3].status")

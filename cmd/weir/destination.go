@@ -138,7 +138,7 @@ func newHTTP(c config.Connector, observe func(int, time.Duration)) (*httpsink.Si
 		Observe:        observe,
 	}
 	for _, header := range h.Headers {
-		s.Headers = append(s.Headers, httpsink.Header{Name: header.Name, Value: header.Value.Value})
+		s.Headers = append(s.Headers, httpsink.Header{Name: header.Name, Value: header.Value.Value, Open: !header.Private()})
 	}
 	for _, v := range h.Verdicts {
 		s.Verdicts = append(s.Verdicts, httpsink.StatusVerdict{Status: v.Status, Verdict: v.Verdict})

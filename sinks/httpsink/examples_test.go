@@ -74,7 +74,7 @@ func example(t *testing.T, heading string, h *sinktest.HTTP, login func(*Config)
 		cfg.Compression = v
 	}
 	for _, m := range regexp.MustCompile(`\{name: (\S+), value: "?([^"}]+\}?)"?\}`).FindAllStringSubmatch(section, -1) {
-		cfg.Headers = append(cfg.Headers, Header{m[1], text(strings.ReplaceAll(m[2], "${env:DD_API_KEY}", "DD-KEY"))})
+		cfg.Headers = append(cfg.Headers, Header{Name: m[1], Value: text(strings.ReplaceAll(m[2], "${env:DD_API_KEY}", "DD-KEY"))})
 	}
 	for _, m := range regexp.MustCompile(`\{status: "([^"]+)", verdict: (\w+)\}`).FindAllStringSubmatch(section, -1) {
 		cfg.Verdicts = append(cfg.Verdicts, StatusVerdict{m[1], m[2]})

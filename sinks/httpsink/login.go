@@ -53,13 +53,14 @@ var legalHeader = regexp.MustCompile("^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")
 // Errors: all faults.
 func (l *login) init(cfg *Config) (faults []error) {
 	fault := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
-	l.secrets = cfg.Authorization != nil || cfg.OAuth2 != nil
+	loggedIn := cfg.Authorization != nil || cfg.OAuth2 != nil
+	l.secrets = loggedIn || slices.ContainsFunc(cfg.Headers, func(h Header) bool { return !h.Open })
 	l.authorization.Read = cfg.Authorization
 	l.fixed = http.Header{"Content-Type": {contentType(cfg.Framing)}, "User-Agent": {"weir"}}
 	if cfg.Compression == compressGzip {
 		l.fixed.Set("Content-Encoding", "gzip")
 	}
-	seen := map[string]bool{"Authorization": l.secrets}
+	seen := map[string]bool{"Authorization": loggedIn}
 	for _, h := range cfg.Headers {
 		name := http.CanonicalHeaderKey(h.Name)
 		switch {
@@ -112,7 +113,7 @@ func (l *login) parse(raw string) (*url.URL, error) {
 	case u.User != nil:
 		return nil, errors.New("credentials in the URL: they have settings of their own")
 	case u.Scheme == "http" && l.secrets && !loopback(u.Hostname()):
-		return nil, fmt.Errorf("%s: the credentials would go over the network unencrypted", httpclient.Endpoint(u))
+		return nil, fmt.Errorf("%s: secrets would go over the network unencrypted", httpclient.Endpoint(u))
 	}
 	return u, nil
 }

@@ -59,7 +59,7 @@ func TestARotatedSecretIsTakenUpAfterARefusal(t *testing.T) {
 		t.Cleanup(srv.Close)
 		path.set(srv.URL + "/one")
 		cfg := testConfig("")
-		cfg.URL, cfg.Authorization, cfg.Headers = path.read, token.read, []Header{{"X-Key", key.read}}
+		cfg.URL, cfg.Authorization, cfg.Headers = path.read, token.read, []Header{{Name: "X-Key", Value: key.read}}
 		s := mustNew(t, cfg)
 
 		deliver(t, s, numbered(1))
@@ -90,9 +90,9 @@ func TestASecretThatCannotBeUsedIsNotShown(t *testing.T) {
 		}
 	}
 	unreadable := func() (string, error) { return "", errors.New("the file is gone") }
-	f("header with a line break", func(c *Config) { c.Headers = []Header{{"X", text("hunter2\r\nX: y")}} })
+	f("header with a line break", func(c *Config) { c.Headers = []Header{{Name: "X", Value: text("hunter2\r\nX: y")}} })
 	f("authorization with a line break", func(c *Config) { c.Authorization = text("Bearer hunter2\n") })
-	f("header that cannot be read", func(c *Config) { c.Headers = []Header{{"X", unreadable}} })
+	f("header that cannot be read", func(c *Config) { c.Headers = []Header{{Name: "X", Value: unreadable}} })
 	f("authorization that cannot be read", func(c *Config) { c.Authorization = unreadable })
 	f("a client secret that cannot be read", func(c *Config) {
 		c.OAuth2 = &OAuth2{TokenURL: "https://127.0.0.1:1/", ClientID: "c", ClientSecret: unreadable}
@@ -106,8 +106,34 @@ func TestASecretThatCannotBeUsedIsNotShown(t *testing.T) {
 			}
 			return url()
 		}
-		c.Headers = []Header{{"X", unreadable}}
+		c.Headers = []Header{{Name: "X", Value: unreadable}}
 	})
+}
+
+// A file with the URL can change from https to http while weir runs.
+func TestSecretsDoNotGoOverANetworkUnencrypted(t *testing.T) {
+	f := func(about string, want bool, edit func(*Config)) {
+		t.Helper()
+		cfg := testConfig("")
+		asked := 0
+		cfg.URL = func() (string, error) {
+			if asked++; asked == 1 {
+				return "https://intake.invalid/", nil
+			}
+			return "http://intake.invalid/hunter2", nil
+		}
+		edit(&cfg)
+		s := mustNew(t, cfg)
+		s.login.url.Forget()
+		_, e := s.login.say(t.Context())
+		if got := e != nil; got != want || got && (!e.Misconfigured || !strings.Contains(e.Error(), "unencrypted") || strings.Contains(e.Error(), "hunter2")) {
+			t.Errorf("%s: %v", about, e)
+		}
+	}
+	f("authorization", true, func(c *Config) { c.Authorization = text("Bearer hunter2") })
+	f("a header", true, func(c *Config) { c.Headers = []Header{{Name: "X-Honeycomb-Team", Value: text("hunter2")}} })
+	f("a header that is none", false, func(c *Config) { c.Headers = []Header{{Name: "X-Scope-OrgID", Value: text("a"), Open: true}} })
+	f("nothing", false, func(*Config) {})
 }
 
 // What we sent comes back in the server's words, in all the forms that servers
@@ -126,7 +152,7 @@ func TestSecretsAreTakenOutOfForeignText(t *testing.T) {
 	r, _ := http.NewRequest(http.MethodGet, "/", nil)
 	r.SetBasicAuth("user", `TOKEN"IN-BASIC`)
 	cfg.Authorization = text(r.Header.Get("Authorization"))
-	cfg.Headers = []Header{{"X-Key", text(`TOKEN"IN/A\HEADER`)}}
+	cfg.Headers = []Header{{Name: "X-Key", Value: text(`TOKEN"IN/A\HEADER`)}}
 	s := mustNew(t, cfg)
 	e := failed(t, s, numbered(1))
 	said := e.Error()

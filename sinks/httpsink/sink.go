@@ -74,6 +74,8 @@ type Header struct {
 	Name string
 	// Value is a secret: it is read anew when the server refuses a request.
 	Value func() (string, error)
+	// Open: it is none, and may go over a network unencrypted.
+	Open bool
 }
 
 // StatusVerdict says what answers with one status, or with those of a range

@@ -127,7 +127,7 @@ func TestFaultsOfAConfigurationAreSaidAtOnce(t *testing.T) {
 	cfg := testConfig("https://user:hunter2@example.com/hunter2")
 	cfg.Method, cfg.Compression, cfg.Framing, cfg.Event, cfg.Body = "GET", "zip", "xml", `{"a":{nothing here}`, "{}"
 	cfg.Parallel, cfg.Timeout, cfg.MaxBytes = 0, 0, -1
-	cfg.Headers = []Header{{"A b", text("x")}, {"Host", text("x")}, {"X", text("x")}, {"x", text("x")}, {"Y", nil}}
+	cfg.Headers = []Header{{Name: "A b", Value: text("x")}, {Name: "Host", Value: text("x")}, {Name: "X", Value: text("x")}, {Name: "x", Value: text("x")}, {Name: "Y", Value: nil}}
 	cfg.Verdicts = []StatusVerdict{{"2xx", "ack"}, {"300-200", "ack"}, {"404", "reject"}, {"500", "maybe"}}
 	cfg.Authorization = text("Bearer hunter2")
 	cfg.OAuth2 = &OAuth2{TokenURL: "http://hunter2.example.com"}
