@@ -29,17 +29,16 @@ func dlqLsCommand() *cobra.Command {
 	connector := cmd.Flags().String("connector", "", "only those of the connector with this `name`")
 	asJSON := cmd.Flags().Bool("json", false, "print JSON")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := loadConfig(*path)
+		cfg, log, err := openConfig(*path, cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}
+		prepareProcess(cfg, log)
 		if *connector != "" {
 			if _, err := deadLetterOf(cfg, *connector); err != nil {
 				return err
 			}
 		}
-		log := newLog(cfg.Log, cmd.ErrOrStderr())
-		prepareProcess(cfg, log)
 		list, err := listLetters(cmd.Context(), cfg, log, *connector)
 		if err != nil {
 			return err

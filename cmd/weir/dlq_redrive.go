@@ -144,14 +144,13 @@ type redriver struct {
 
 // count says what run would do, from what is there now.
 func (r *redriver) count(ctx context.Context, name string) error {
-	cfg, err := loadConfig(r.path)
+	cfg, log, err := openConfig(r.path, r.errs)
 	if err != nil {
 		return err
 	}
 	if _, err := deadLetterOf(cfg, name); err != nil {
 		return err
 	}
-	log := newLog(cfg.Log, r.errs)
 	prepareProcess(cfg, log)
 	all, err := openLetters(ctx, cfg, log, func(c config.Connector) bool { return c.Name == name })
 	if err != nil {
@@ -188,7 +187,7 @@ func (r *redriver) run(ctx context.Context, name, what string) (err error) {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 
-	cfg, err := loadConfig(r.path)
+	cfg, log, err := openConfig(r.path, r.errs)
 	if err != nil {
 		return err
 	}
@@ -196,7 +195,7 @@ func (r *redriver) run(ctx context.Context, name, what string) (err error) {
 	if err != nil {
 		return err
 	}
-	log := newLog(cfg.Log, r.errs).With("connector", c.Name)
+	log = log.With("connector", c.Name)
 	prepareProcess(cfg, log)
 	trail, err := openAudit(cfg.Log, r.path, r.errs)
 	if err != nil {

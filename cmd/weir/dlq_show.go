@@ -44,11 +44,10 @@ LETTER is one of
 		if err != nil {
 			return err
 		}
-		cfg, err := loadConfig(*path)
+		cfg, log, err := openConfig(*path, cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}
-		log := newLog(cfg.Log, cmd.ErrOrStderr())
 		prepareProcess(cfg, log)
 		found, err := findLetter(cmd.Context(), cfg, log, which)
 		if err != nil {

@@ -27,7 +27,7 @@ func initCommand() *cobra.Command {
 	caseID := cmd.Flags().String("case", "", "for the index of this `case` (weir rehydrate) instead of the connector's; with --connector")
 	index := cmd.Flags().String("index", "", "the `index` of the case, if weir rehydrate run is given one")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		cfg, err := loadConfig(*path)
+		cfg, _, err := openConfig(*path, cmd.ErrOrStderr())
 		if err != nil {
 			return err
 		}

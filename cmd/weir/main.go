@@ -104,6 +104,21 @@ func loadConfig(path string) (*config.Config, error) {
 	return cfg, err
 }
 
+// openConfig reads the configuration for a command that connects to what it names.
+// The command's log goes to errs; it begins with what the configuration allows and
+// somebody might not have meant, such as a server that nobody verifies.
+func openConfig(path string, errs io.Writer) (*config.Config, *slog.Logger, error) {
+	cfg, err := loadConfig(path)
+	if err != nil {
+		return nil, nil, err
+	}
+	log := newLog(cfg.Log, errs)
+	for _, w := range cfg.Warnings() {
+		log.Warn("the configuration allows this", "what", w)
+	}
+	return cfg, log, nil
+}
+
 // newLog is the logger that the configuration asks for.
 func newLog(c config.Log, w io.Writer) *slog.Logger {
 	var level slog.Level

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"path/filepath"
 	"slices"
@@ -33,20 +34,20 @@ type openCase struct {
 // loadCase reads a plan file, and the configuration with what holds for a case: a
 // client id of its own, so that a quota can be set for it and the brokers' logs
 // tell it apart.
-func loadCase(path, plan string) (*config.Config, *openCase, error) {
+func loadCase(path, plan string, errs io.Writer) (*config.Config, *openCase, *slog.Logger, error) {
 	if plan == "" {
-		return nil, nil, usageError{errors.New("--plan is needed: the file that weir rehydrate plan wrote")}
+		return nil, nil, nil, usageError{errors.New("--plan is needed: the file that weir rehydrate plan wrote")}
 	}
 	p, text, err := replay.ReadPlan(plan)
 	if err != nil {
-		return nil, nil, usageError{err}
+		return nil, nil, nil, usageError{err}
 	}
-	cfg, err := loadConfig(path)
+	cfg, log, err := openConfig(path, errs)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	cfg.Kafka.ClientID = caseClientID(p.Case)
-	return cfg, &openCase{plan: p, file: plan, text: text, hash: sha256.Sum256(text)}, nil
+	return cfg, &openCase{plan: p, file: plan, text: text, hash: sha256.Sum256(text)}, log, nil
 }
 
 func caseClientID(id string) string { return "weir-rehydrate-" + id }

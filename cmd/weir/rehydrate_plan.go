@@ -111,11 +111,10 @@ func (p *planner) parse(from, to, slack string, now time.Time) (err error) {
 }
 
 func (p *planner) run(ctx context.Context, config string) error {
-	cfg, err := loadConfig(config)
+	cfg, log, err := openConfig(config, p.errs)
 	if err != nil {
 		return err
 	}
-	log := newLog(cfg.Log, p.errs)
 	prepareProcess(cfg, log)
 	cfg.Kafka.ClientID = caseClientID(p.caseID)
 	options, err := kafkaOptions(cfg.Kafka, log)

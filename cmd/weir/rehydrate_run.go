@@ -100,7 +100,7 @@ func (w *worker) run(ctx context.Context) (err error) {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 
-	cfg, open, err := loadCase(w.path, w.plan)
+	cfg, open, log, err := loadCase(w.path, w.plan, w.errs)
 	if err != nil {
 		return err
 	}
@@ -116,7 +116,7 @@ func (w *worker) run(ctx context.Context) (err error) {
 	}
 	progress := newCaseProgress(w.out)
 	w.errs = progress.beside(w.errs)
-	w.log = newLog(cfg.Log, w.errs).With("case", open.plan.Case)
+	w.log = log.With("case", open.plan.Case)
 	prepareProcess(cfg, w.log)
 	trail, err := openAudit(cfg.Log, w.path, w.errs)
 	if err != nil {

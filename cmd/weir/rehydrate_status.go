@@ -53,13 +53,13 @@ for the rate.`,
 
 // withCase calls do with a case that is connected.
 func withCase(cmd *cobra.Command, path, plan string, do func(context.Context, *openCase) error) error {
-	cfg, c, err := loadCase(path, plan)
+	cfg, c, log, err := loadCase(path, plan, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), 2*time.Minute)
 	defer cancel()
-	if err := c.connect(ctx, cfg, newLog(cfg.Log, cmd.ErrOrStderr())); err != nil {
+	if err := c.connect(ctx, cfg, log); err != nil {
 		return err
 	}
 	defer c.close()

@@ -43,11 +43,10 @@ func runBridge(ctx context.Context, path string, errs io.Writer) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT)
 	defer signal.Stop(signals)
 
-	cfg, err := loadConfig(path)
+	cfg, log, err := openConfig(path, errs)
 	if err != nil {
 		return err
 	}
-	log := newLog(cfg.Log, errs)
 	prepareProcess(cfg, log)
 
 	b, err := newBridge(cfg, log)
@@ -63,9 +62,6 @@ func runBridge(ctx context.Context, path string, errs io.Writer) error {
 	defer a.stop(ctx)
 	v, _ := buildVersion()
 	log.Info("weir runs", "version", v, "connectors", len(b.links), "memory", cfg.Memory.String(), "listen", cfg.Listen)
-	for _, w := range cfg.Warnings() {
-		log.Warn("the configuration allows this", "what", w)
-	}
 	for i, l := range b.links {
 		grade, why := l.sink.Grade()
 		log.Info("connector", "name", l.name, "group", cfg.Connectors[i].Group, "grade", grade, "since", why)

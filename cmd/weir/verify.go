@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"log/slog"
 	"os"
 	"os/signal"
 	"path"
@@ -23,6 +24,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/buffer"
+	"weir/config"
 	"weir/connector/evidence"
 	"weir/sinks/bag"
 )
@@ -144,8 +146,15 @@ func (v *verification) run(ctx context.Context, out io.Writer) error {
 	var found *verdict
 	var also alsoCheck
 	var siem *siemCheck
+	var cfg *config.Config
+	var log *slog.Logger
+	if v.kafka || v.siem {
+		if cfg, log, err = openConfig(v.config, v.errs); err != nil {
+			return err
+		}
+	}
 	if v.siem {
-		siem = &siemCheck{ctx: ctx, config: v.config, connector: v.connector, index: v.index, errs: v.errs}
+		siem = &siemCheck{ctx: ctx, file: v.config, cfg: cfg, log: log, connector: v.connector, index: v.index}
 		defer siem.close()
 		also = siem.partition
 	}
@@ -153,7 +162,7 @@ func (v *verification) run(ctx context.Context, out io.Writer) error {
 	case v.bag != "":
 		found, err = verifyBag(ctx, v.bag, key, nil, also)
 	case v.kafka, v.siem:
-		found, err = verifyKafka(ctx, v.config, v.manifest, key, v.errs, also)
+		found, err = verifyKafka(ctx, cfg, log, v.manifest, key, also)
 	case v.proof != "":
 		found, err = verifyProof(v.proof, v.manifest, key)
 	default:

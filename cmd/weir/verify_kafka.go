@@ -5,10 +5,11 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
+	"log/slog"
 
 	"weir/buffer"
+	"weir/config"
 	"weir/connector/evidence"
 	"weir/connector/kafka"
 	"weir/connector/replay"
@@ -17,7 +18,7 @@ import (
 // verifyKafka checks a case's manifest, and reads the records that it speaks of
 // from Kafka again. What the log does not hold any more is told from what is not
 // as it was. also, if there is one, is called with each partition that holds.
-func verifyKafka(ctx context.Context, config, manifest string, key ed25519.PublicKey, errs io.Writer, also alsoCheck) (*verdict, error) {
+func verifyKafka(ctx context.Context, cfg *config.Config, log *slog.Logger, manifest string, key ed25519.PublicKey, also alsoCheck) (*verdict, error) {
 	d, err := verifyManifest(manifest, key)
 	if err != nil || d.manifest == nil {
 		return d, err
@@ -28,14 +29,10 @@ func verifyKafka(ctx context.Context, config, manifest string, key ed25519.Publi
 	if err != nil {
 		return nil, fmt.Errorf("the filter in the manifest: %w", err)
 	}
-	cfg, err := loadConfig(config)
-	if err != nil {
-		return nil, err
-	}
-	cfg.Kafka.ClientID = caseClientID(m.Case)
-	log := newLog(cfg.Log, errs)
 	prepareProcess(cfg, log)
-	options, err := kafkaOptions(cfg.Kafka, log)
+	of := cfg.Kafka
+	of.ClientID = caseClientID(m.Case)
+	options, err := kafkaOptions(of, log)
 	if err != nil {
 		return nil, err
 	}

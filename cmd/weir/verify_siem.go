@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"iter"
+	"log/slog"
 	"math"
 	"slices"
 	"strings"
@@ -25,9 +25,11 @@ import (
 // so that nothing is held but the documents of a page, and digests of records that
 // are to be looked for by id.
 type siemCheck struct {
-	ctx                      context.Context
-	config, connector, index string
-	errs                     io.Writer
+	ctx              context.Context
+	file             string // of cfg
+	cfg              *config.Config
+	log              *slog.Logger
+	connector, index string
 
 	sink   *elastic.Sink
 	stored *elastic.Stored
@@ -89,10 +91,8 @@ func (c *siemClass) String() string {
 
 // open looks at the destination of m's case.
 func (c *siemCheck) open(m *evidence.Manifest) error {
-	cfg, err := loadConfig(c.config)
-	if err != nil {
-		return err
-	}
+	var err error
+	cfg := c.cfg
 	name := c.connector
 	if name == "" {
 		name = m.Request.Connector
@@ -102,7 +102,7 @@ func (c *siemCheck) open(m *evidence.Manifest) error {
 	}
 	i := slices.IndexFunc(cfg.Connectors, func(one config.Connector) bool { return one.Name == name })
 	if i < 0 {
-		return usageError{fmt.Errorf("%s has no connector %q, whose sink the case went to: give --connector", c.config, name)}
+		return usageError{fmt.Errorf("%s has no connector %q, whose sink the case went to: give --connector", c.file, name)}
 	}
 	one := cfg.Connectors[i]
 	if one.Sink.Elasticsearch == nil {
@@ -175,7 +175,7 @@ func (c *siemCheck) readLetters(cfg *config.Config, m *evidence.Manifest, name s
 	case n > maxLetters:
 		return fmt.Errorf("there are %d, and no more than %d are looked at", n, maxLetters)
 	}
-	all, err := openLetters(c.ctx, cfg, newLog(cfg.Log, c.errs), func(one config.Connector) bool { return one.Name == name })
+	all, err := openLetters(c.ctx, cfg, c.log, func(one config.Connector) bool { return one.Name == name })
 	if err != nil {
 		return err
 	}
