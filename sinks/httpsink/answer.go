@@ -1,6 +1,7 @@
 package httpsink
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -135,40 +136,96 @@ func isHTML(mediaType string, body []byte) bool {
 		strings.HasPrefix(http.DetectContentType(body), "text/html")
 }
 
+var (
+	errNotJSON   = errors.New("it is not JSON") // the error of encoding/json would quote it
+	errNotObject = errors.New("there is something else than an object on the way")
+)
+
 // find reports whether there is anything but emptiness at path in the JSON object
-// body.
+// body. Of two members of one name the last counts. body is read token by token: as
+// values it could take forty times its length in memory, at the server's choice.
 //
 // Errors: body is not a JSON object, or what path goes through is none.
 func find(body []byte, path []string) (bool, error) {
-	var at any
-	if err := json.Unmarshal(body, &at); err != nil {
-		return false, errors.New("it is not JSON") // err would quote it
+	if !json.Valid(body) { // which bounds how deep it is, too
+		return false, errNotJSON
 	}
-	for i, step := range path {
-		if at == nil && i > 0 {
-			return false, nil
-		}
-		object, ok := at.(map[string]any)
-		if !ok {
-			return false, errors.New("there is something else than an object on the way")
-		}
-		at = object[step]
+	if bytes.Equal(bytes.TrimSpace(body), []byte("null")) {
+		return false, errNotObject
 	}
-	switch v := at.(type) {
-	case nil:
-		return false, nil
-	case bool:
-		return v, nil
-	case float64:
-		return v != 0, nil
-	case string:
-		return v != "" && v != "0", nil // a 64-bit number is a string in the JSON of protobuf
-	case []any:
-		return len(v) > 0, nil
-	case map[string]any:
-		return len(v) > 0, nil
+	found, wrong, err := look(json.NewDecoder(bytes.NewReader(body)), path)
+	switch {
+	case err != nil:
+		return false, errNotJSON
+	case wrong:
+		return false, errNotObject
+	}
+	return found, nil
+}
+
+// look reads the next value of d, and says whether there is anything but emptiness
+// at path in it, or something wrong on the way there: anything but an object or
+// null.
+//
+// Errors: a number that is none of this machine's.
+func look(d *json.Decoder, path []string) (found, wrong bool, err error) {
+	first, err := d.Token()
+	if err != nil || first == nil {
+		return false, false, err
+	}
+	if len(path) == 0 {
+		switch v := first.(type) {
+		case bool:
+			return v, false, nil
+		case float64:
+			return v != 0, false, nil
+		case string:
+			return v != "" && v != "0", false, nil // a 64-bit number is a string in the JSON of protobuf
+		}
+		found = d.More()
+		return found, false, skip(d, 1)
+	}
+	switch first {
+	case json.Delim('{'):
+	case json.Delim('['):
+		return false, true, skip(d, 1)
 	default:
-		return true, nil
+		return false, true, nil
+	}
+	for d.More() {
+		name, err := d.Token()
+		switch {
+		case err != nil:
+		case name == path[0]:
+			found, wrong, err = look(d, path[1:])
+		default:
+			err = skip(d, 0)
+		}
+		if err != nil {
+			return false, false, err
+		}
+	}
+	_, err = d.Token() // the end of the object
+	return found, wrong, err
+}
+
+// skip reads the rest of a value of which open objects and arrays are begun; 0: the
+// next value.
+func skip(d *json.Decoder, open int) error {
+	for {
+		token, err := d.Token()
+		if err != nil {
+			return err
+		}
+		switch token {
+		case json.Delim('{'), json.Delim('['):
+			open++
+		case json.Delim('}'), json.Delim(']'):
+			open--
+		}
+		if open == 0 {
+			return nil
+		}
 	}
 }
 

@@ -3,7 +3,9 @@ package httpsink
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
@@ -102,19 +104,55 @@ func FuzzEscape(f *testing.F) {
 	})
 }
 
-// Whatever a server answers, it is read without a panic, and only emptiness says
-// that nothing was refused.
+// Whatever a server answers, it is read without a panic, and says what it says when
+// it is read as a whole.
 func FuzzAnswer(f *testing.F) {
-	for _, s := range []string{``, `{}`, `{"a":{"b":0}}`, `{"a":{"b":"3"}}`, `{"a":[]}`, `[]`, `null`, `{"a":{"b":1e999}}`, `{"a":null}`, `x`} {
+	for _, s := range []string{``, `{}`, `{"a":{"b":0}}`, `{"a":{"b":"3"}}`, `{"a":[]}`, `[]`, `null`, `{"a":{"b":1e999}}`, `{"a":null}`, `x`,
+		`{"a":{"b":1},"a":{}}`, `{"a":1,"a":{"b":[0]}}`, `{"a":{"b":{"c":[]}},"x":[[{}],"]"]}`, `{"\u0061":{"b":true}}`, `{"a":{"b":[]}} {}`,
+		` null `, `{"a":{"b":false}},`, `{"x":1e999,"a":{"b":1}}`, `{"a":{"b":"\ud800"}}`, `{"x":{"a":{"b":1}}}`, `{"a":[{"b":1}]}`, `{"a":"b"}`,
+		strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000), `{"a":` + strings.Repeat("[", 10_000) + strings.Repeat("]", 10_000) + `}`,
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		refused, err := find(body, []string{"a", "b"})
-		if err == nil && !json.Valid(body) {
-			t.Fatal("believed what is not JSON")
-		}
-		if err != nil && refused {
-			t.Fatal("both an error and a result")
+		for _, path := range [][]string{{"a"}, {"a", "b"}} {
+			refused, err := find(body, path)
+			want, wantErr := findInAll(body, path)
+			if refused != want || !errors.Is(err, wantErr) {
+				t.Fatalf("%v: got %t and error %v, want %t and %v", path, refused, err, want, wantErr)
+			}
 		}
 	})
+}
+
+// findInAll is find by way of a value of everything.
+func findInAll(body []byte, path []string) (bool, error) {
+	var at any
+	if err := json.Unmarshal(body, &at); err != nil {
+		return false, errNotJSON
+	}
+	for i, step := range path {
+		if at == nil && i > 0 {
+			return false, nil
+		}
+		object, ok := at.(map[string]any)
+		if !ok {
+			return false, errNotObject
+		}
+		at = object[step]
+	}
+	switch v := at.(type) {
+	case nil:
+		return false, nil
+	case bool:
+		return v, nil
+	case float64:
+		return v != 0, nil
+	case string:
+		return v != "" && v != "0", nil
+	case []any:
+		return len(v) > 0, nil
+	default:
+		return len(at.(map[string]any)) > 0, nil
+	}
 }

@@ -175,6 +175,24 @@ func TestAHostileAnswerSettlesNothing(t *testing.T) {
 	}
 }
 
+// An answer of a megabyte that is searched makes no more of itself than its length:
+// there can be hundreds at a time.
+func TestAnAnswerDoesNotMultiplyInMemory(t *testing.T) {
+	for _, piece := range []string{"{},", "[],"} {
+		body := []byte(`{"a":[` + strings.Repeat(piece, maxAnswer/len(piece)-10) + `{}]}`)
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		found, err := find(body, []string{"a"})
+		runtime.ReadMemStats(&after)
+		if !found || err != nil {
+			t.Errorf("%s: %t, %v", piece, found, err)
+		}
+		if got := after.TotalAlloc - before.TotalAlloc; got > 8*maxAnswer {
+			t.Errorf("%s: %d bytes allocated for one of %d", piece, got, len(body))
+		}
+	}
+}
+
 // Headers that come byte by byte, or a body that never does, end with the
 // timeout.
 func TestASlowAnswerEndsWithTheTimeout(t *testing.T) {
