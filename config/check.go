@@ -84,7 +84,7 @@ func (c *checker) top() {
 	host, ok := c.hostPort("listen", c.Listen, 0)
 	t := &c.ListenTLS
 	c.rules("listen_auth",
-		rule{"token", c.ListenAuth.Token.IsSet() && len(token) < 16, "must be at least 16 characters"},
+		rule{"token", c.ListenAuth.Token.IsSet() && len(token) < MinToken, "must be at least 16 characters"},
 		rule{"token", ok && !loopback(host) && !c.ListenAuth.Token.IsSet() && t.ClientCAFile == "",
 			"is needed, since listen is reachable from other machines: set one of at least 16 characters, or listen_tls.client_ca_file, or listen on 127.0.0.1"},
 		rule{"token", c.ListenAuth.Token.IsSet() && t.ClientCAFile != "",

@@ -107,11 +107,15 @@ type SASL struct {
 // ListenAuth protects the admin listener; beyond loopback a token is required,
 // or client certificates (ListenTLS).
 type ListenAuth struct {
-	// Bearer token a client must send, at least 16 characters. Empty: none is
-	// asked for, which is allowed on loopback only. Without listen_tls it goes over
-	// the network as it is, and weir warns.
+	// Bearer token a client must send, at least 16 characters: as long as its file
+	// holds a shorter one nobody is let in. Empty: none is asked for, which is
+	// allowed on loopback only. Without listen_tls it goes over the network as it
+	// is, and weir warns.
 	Token Secret `mapstructure:"token"`
 }
+
+// MinToken is the least length of ListenAuth.Token, in bytes.
+const MinToken = 16
 
 // ListenTLS makes the admin listener speak HTTPS, TLS 1.2 at least. The files are
 // read at each handshake: renewed ones are taken up without a restart.

@@ -144,7 +144,11 @@ func (g gate) refuses(r *http.Request) (status int, why string) {
 	case g.token.IsSet():
 		want, err := g.token.Value()
 		got, ok := bearer(r)
-		if err != nil || want == "" || !ok || subtle.ConstantTimeCompare([]byte(got), []byte(want)) != 1 {
+		if err != nil || len(want) < config.MinToken {
+			// The file changed since the configuration was checked.
+			return http.StatusUnauthorized, "nobody is let in: listen_auth.token cannot be read, or is too short"
+		}
+		if !ok || subtle.ConstantTimeCompare([]byte(got), []byte(want)) != 1 {
 			return http.StatusUnauthorized, "a bearer token is required (listen_auth.token)"
 		}
 	case !local(r.Host):

@@ -93,8 +93,9 @@ func TestTokenOpensTheListener(t *testing.T) {
 	f("/readyz", "Bearer "+token, 503, true)
 }
 
-// A token whose file is gone opens nothing: least of all to an empty one.
-func TestTokenThatCannotBeReadOpensNothing(t *testing.T) {
+// A token whose file is gone, or holds one that can be guessed, opens nothing: least
+// of all to an empty one.
+func TestTokenThatCannotBeUsedOpensNothing(t *testing.T) {
 	dir := t.TempDir()
 	file := dir + "/token"
 	must := func(err error) {
@@ -123,6 +124,11 @@ connectors: [{name: a, topics: [a], sink: {elasticsearch: {urls: ["http://127.0.
 	f("0123456789abcdef", 0)
 	must(os.WriteFile(file, []byte("fedcba9876543210"), 0o600))
 	f("0123456789abcdef", 401)
+	f("fedcba9876543210", 0)
+	must(os.WriteFile(file, []byte("x"), 0o600)) // check would not have it
+	f("x", 401)
+	f("fedcba9876543210", 401)
+	must(os.WriteFile(file, []byte("fedcba9876543210"), 0o600))
 	f("fedcba9876543210", 0)
 	must(os.Remove(file))
 	f("fedcba9876543210", 401)
