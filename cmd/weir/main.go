@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"log/slog"
 	"os"
 	"runtime/debug"
@@ -27,7 +28,12 @@ const (
 	exitInterrupted = 130 // interrupted, after a clean drain
 )
 
-func main() { os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr)) }
+func main() {
+	// Ours is log/slog. Here net/http quotes what a server says unasked, which can be
+	// what it was sent.
+	log.SetOutput(io.Discard)
+	os.Exit(execute(context.Background(), os.Args[1:], os.Stdout, os.Stderr))
+}
 
 // errInterrupted ends a command that was told to stop by Ctrl-C and did so in
 // order.

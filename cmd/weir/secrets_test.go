@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"encoding/base64"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -231,6 +233,56 @@ func theEnd(t *testing.T, how string) string {
 		}
 	}()
 	return l.Addr().String()
+}
+
+// What a server says behind an answer, when nothing was asked, is quoted by net/http
+// on standard error, by the side of every log.
+func TestWordsThatNobodyAskedForShowNowhere(t *testing.T) {
+	const token = "TokenMarker0123456789"
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			go func() {
+				defer conn.Close()
+				for in := bufio.NewReader(conn); ; {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					_, _ = fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}%s", r.Header.Get("Authorization"))
+				}
+			}()
+		}
+	}()
+	dir := t.TempDir()
+	path, bin := filepath.Join(dir, "weir.yaml"), filepath.Join(dir, "weir")
+	err = os.WriteFile(path, fmt.Appendf(nil, `
+kafka: {brokers: ["%s"]}
+connectors: [{name: a, topics: [a], sink: {splunk_hec: {urls: ["http://%s"], token: %s}}}]
+`, freeAddress(t), l.Addr(), token), 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(self, bin); err != nil {
+		t.Fatal(err)
+	}
+	out, _ := exec.CommandContext(t.Context(), bin, "check", "--online", "-c", path).CombinedOutput()
+	if !strings.Contains(string(out), "sink splunk_hec") || strings.Contains(string(out), token) {
+		t.Errorf("%s", out)
+	}
 }
 
 // greeter is the address of a broker that goes as far as to ask for an OAUTHBEARER
