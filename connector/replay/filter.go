@@ -12,6 +12,7 @@ import (
 
 	"github.com/expr-lang/expr"
 	"github.com/expr-lang/expr/ast"
+	"github.com/expr-lang/expr/file"
 	"github.com/expr-lang/expr/vm"
 
 	"weir/buffer"
@@ -24,7 +25,17 @@ type Filter struct {
 	machines sync.Pool // of *vm.VM
 	// What the expression looks at: the rest is not made for it.
 	event, text, key, headers bool
+	large                     sync.Mutex // held for a record above fewValues or fewBytes
 }
+
+// What a filter looks at of a record: no more than maxLooked bytes in no more than
+// maxValues values, each of which can take some 350 bytes once it is decoded.
+// Lanes judge at the same time; of the records that are larger than most, one
+// after the other, so that what they take is there once.
+const (
+	maxLooked, fewBytes  = 4 << 20, 64 << 10
+	maxValues, fewValues = 50_000, 2_000
+)
 
 // filterEnv is what an expression may name.
 type filterEnv struct {
@@ -41,37 +52,94 @@ type filterEnv struct {
 // ParseFilter reads an expression of the language of github.com/expr-lang/expr,
 // which must come to true or false. The empty one is no filter, nil.
 //
-// Errors: what is wrong with it, and where.
+// Errors: what is wrong with it, and where; it could cost more than a look at the
+// record, see checkCost.
 func ParseFilter(text string) (*Filter, error) {
 	if text == "" {
 		return nil, nil //nolint:nilnil // no filter is what was asked for
 	}
-	program, err := expr.Compile(text, expr.Env(filterEnv{}), expr.AsBool(), expr.Timezone("UTC"))
+	options := []expr.Option{expr.Env(filterEnv{}), expr.AsBool(), expr.Timezone("UTC")}
+	// As it was written: in an optimized one not every node is shown to a visitor.
+	written, err := expr.Compile(text, append(options, expr.Optimize(false))...)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkCost(written); err != nil {
+		return nil, err
+	}
+	program, err := expr.Compile(text, options...)
 	if err != nil {
 		return nil, err
 	}
 	f := &Filter{program: program, machines: sync.Pool{New: func() any { return new(vm.VM) }}}
-	node := program.Node()
-	ast.Walk(&node, visitor(func(n *ast.Node) {
-		if id, ok := (*n).(*ast.IdentifierNode); ok {
+	walk(written.Node(), func(n ast.Node) {
+		if id, ok := n.(*ast.IdentifierNode); ok {
 			all := id.Value == "$env"
 			f.event = f.event || all || id.Value == "event"
 			f.text = f.text || all || id.Value == "text"
 			f.key = f.key || all || id.Value == "key"
 			f.headers = f.headers || all || id.Value == "headers"
 		}
-	}))
+	})
 	return f, nil
 }
 
-type visitor func(*ast.Node)
-
-func (v visitor) Visit(n *ast.Node) { v(n) }
-
 // Match reports whether a record is wanted.
 //
-// Errors: the expression does not fit the record. It has said nothing then.
+// Errors: the expression does not fit the record, or the record is too large to be
+// looked at. It has said nothing then. The error holds nothing of the record.
 func (f *Filter) Match(r *buffer.Record) (bool, error) {
+	bytes, values := f.size(r)
+	if bytes > maxLooked || values > maxValues {
+		return false, fmt.Errorf("a filter looks at %d bytes and %d values at most, and here are %d and %d", maxLooked, maxValues, bytes, values)
+	}
+	if bytes > fewBytes || values > fewValues {
+		f.large.Lock()
+		defer f.large.Unlock()
+	}
+	return f.match(r)
+}
+
+// size is how much the filter looks at of a record.
+func (f *Filter) size(r *buffer.Record) (bytes, values int) {
+	if f.event || f.text {
+		bytes += len(r.Value)
+	}
+	if f.key {
+		bytes += len(r.Key)
+	}
+	if f.headers {
+		values += len(r.Headers)
+		for i := range r.Headers {
+			bytes += len(r.Headers[i].Key) + len(r.Headers[i].Value)
+		}
+	}
+	if f.event && bytes <= maxLooked {
+		values += countValues(r.Value)
+	}
+	return bytes, values
+}
+
+// countValues is how many values are in JSON, nested ones included, or a few more:
+// an empty object or array counts as two.
+func countValues(v []byte) int {
+	n := 1
+	for i := 0; i < len(v); i++ {
+		switch v[i] {
+		case '{', '[', ',':
+			n++
+		case '"':
+			for i++; i < len(v) && v[i] != '"'; i++ {
+				if v[i] == '\\' {
+					i++
+				}
+			}
+		}
+	}
+	return n
+}
+
+func (f *Filter) match(r *buffer.Record) (bool, error) {
 	env := filterEnv{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: r.Time}
 	if f.text {
 		env.Text = string(r.Value)
@@ -100,7 +168,11 @@ func (f *Filter) Match(r *buffer.Record) (bool, error) {
 	defer f.machines.Put(machine)
 	out, err := machine.Run(f.program, env)
 	if err != nil {
-		return false, err
+		// What expr says can quote the event.
+		if at, ok := errors.AsType[*file.Error](err); ok {
+			return false, fmt.Errorf("the expression does not fit it at %d:%d", at.Line, at.Column+1)
+		}
+		return false, errors.New("the expression does not fit it")
 	}
 	ok, is := out.(bool)
 	if !is {
