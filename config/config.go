@@ -137,10 +137,10 @@ type Log struct {
 	Level string `mapstructure:"level"`
 	// text or json.
 	Format string `mapstructure:"format"`
-	// File that each change weir makes to a system (an index template installed, a
-	// topic made) is appended to, one line each, made readable by its owner alone.
-	// The line goes to standard error, too. A change is not made when the file
-	// cannot be opened. Empty: standard error only.
+	// File that the begin and the end of each administrative action (an index
+	// template installed, a topic made, a case sealed) are appended to, one line
+	// each, made readable by its owner alone. The line goes to standard error, too.
+	// Nothing is changed when the file cannot be opened. Empty: standard error only.
 	AuditFile string `mapstructure:"audit_file" is:"file"`
 }
 

@@ -27,12 +27,12 @@ type auditLog struct {
 }
 
 // openAudit writes to errs and, if the configuration names one, to the audit
-// file. path is that of the configuration.
+// file. path is that of the configuration, "" for none.
 //
 // Errors: the audit file cannot be opened, or is none.
 func openAudit(c config.Log, path string, errs io.Writer) (*auditLog, error) {
 	a := &auditLog{config: path, who: whoami()}
-	if abs, err := filepath.Abs(path); err == nil {
+	if abs, err := filepath.Abs(path); err == nil && path != "" {
 		a.config = abs
 	}
 	a.host, _ = os.Hostname()
@@ -56,11 +56,65 @@ func openAudit(c config.Log, path string, errs io.Writer) (*auditLog, error) {
 	return a, nil
 }
 
-// note writes one line: action ("install index template") on target (its name)
-// ended with failure, nil for success.
+// action is what is kept account of: what changes a state that others rely on, or
+// uses the key that they believe. docs/security.md lists them all.
+type action int
+
+const (
+	installTemplate action = iota
+	makeTopic
+	redriveLetters
+	rehydrate
+	cancelCase
+	sealCase
+	makeKey
+	actions // how many there are
+)
+
+func (a action) String() string {
+	return [actions]string{
+		installTemplate: "install index template",
+		makeTopic:       "make topic",
+		redriveLetters:  "redrive dead letters",
+		rehydrate:       "rehydrate",
+		cancelCase:      "remove the group of a case",
+		sealCase:        "seal a case",
+		makeKey:         "make a signing key",
+	}[a]
+}
+
+// change is an action that has begun.
+type change struct {
+	log    *auditLog
+	action action
+	target string
+}
+
+// begin notes that an action on target, its name, begins. Nothing of it may be done
+// before.
+//
+// Errors: the line could not be written down for good. Nothing may be done then.
+func (a *auditLog) begin(what action, target string) (*change, error) {
+	return &change{a, what, target}, a.line("begin to "+what.String(), target, nil)
+}
+
+// end notes how it ended, with failure, nil for success. how is said beside the
+// target.
+//
+// Errors: failure; the line could not be written down for good.
+func (c *change) end(how string, failure error) error {
+	return errors.Join(failure, c.log.note(c.action, c.target+how, failure))
+}
+
+// note writes one line about an action on target, its name, that ended with
+// failure, nil for success.
 //
 // Errors: the line could not be written down for good.
-func (a *auditLog) note(action, target string, failure error) error {
+func (a *auditLog) note(what action, target string, failure error) error {
+	return a.line(what.String(), target, failure)
+}
+
+func (a *auditLog) line(action, target string, failure error) error {
 	level, result := slog.LevelInfo, "done"
 	if failure != nil {
 		level, result = slog.LevelError, "failed: "+failure.Error()

@@ -4,8 +4,13 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -24,8 +29,8 @@ func TestAuditSaysWhoDidWhat(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = errors.Join(
-			a.note("install index template", "weir-edr", nil),
-			a.note("make topic", "a\nb", errors.New("no\nright")))
+			a.note(installTemplate, "weir-edr", nil),
+			a.note(makeTopic, "a\nb", errors.New("no\nright")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +73,7 @@ func TestAuditIsOneLine(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.note("make topic", "a\nmsg=audit", errors.New("b\r\nc")); err != nil {
+	if err := a.note(makeTopic, "a\nmsg=audit", errors.New("b\r\nc")); err != nil {
 		t.Fatal(err)
 	}
 	if strings.Count(errs.String(), "\n") != 1 {
@@ -105,7 +110,7 @@ func TestAuditLineThatIsLost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := a.note("make topic", "a", nil); !errors.Is(err, syscall.ENOSPC) {
+	if err := a.note(makeTopic, "a", nil); !errors.Is(err, syscall.ENOSPC) {
 		t.Error(err)
 	}
 }
@@ -113,3 +118,66 @@ func TestAuditLineThatIsLost(t *testing.T) {
 type full struct{}
 
 func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+// A template of weir's for the same names is replaced under the name that it has,
+// which is the one to be noted, and before anything is changed.
+func TestInitNotesTheTemplateThatItReplaces(t *testing.T) {
+	dir := t.TempDir()
+	path, trail := filepath.Join(dir, "weir.yaml"), filepath.Join(dir, "audit.log")
+	var put, before string
+	es := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Elastic-Product", "Elasticsearch")
+		if r.Method == http.MethodPut {
+			text, _ := os.ReadFile(trail)
+			put, before = r.URL.Path, string(text)
+			fmt.Fprint(w, `{"acknowledged":true}`)
+			return
+		}
+		fmt.Fprint(w, `{"index_templates":[{"name":"weir-first","index_template":{"index_patterns":["logs-*"],"template":{"mappings":{"_meta":{"weir":{"template":1}}}}}}]}`)
+	}))
+	defer es.Close()
+	text := fmt.Sprintf("kafka: {brokers: [127.0.0.1:9]}\nlog: {audit_file: %q}\nconnectors:\n- {name: second, topics: [t], sink: {elasticsearch: {urls: [%q], index: 'logs-{topic}'}}}\n", trail, es.URL)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// What cannot be noted is not done.
+	var out bytes.Buffer
+	if code := execute(t.Context(), []string{"init", "-c", path}, &out, full{}); code != exitFailed || put != "" {
+		t.Errorf("with a full disk: exit code %d, PUT %s", code, put)
+	}
+	if err := os.Remove(trail); err != nil {
+		t.Fatal(err)
+	}
+	var errs bytes.Buffer
+	if code := execute(t.Context(), []string{"init", "-c", path}, &out, &errs); code != exitDone {
+		t.Fatalf("exit code %d: %s", code, errs.String())
+	}
+	const target = `target="weir-first for logs-*"`
+	if put != "/_index_template/weir-first" || !strings.Contains(before, `action="begin to install index template" `+target) {
+		t.Errorf("PUT %s after %q", put, before)
+	}
+	lines := auditLines(t, trail)
+	if len(lines) != 2 || !strings.Contains(lines[1], `action="install index template" `+target+" result=done") {
+		t.Errorf("%q", lines)
+	}
+}
+
+// docs/security.md lists what is kept account of: all of it, and nothing else.
+func TestAuditedActionsAreDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../docs/security.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## Audit log\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var listed, want []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([a-z ]+)` \\|").FindAllStringSubmatch(section, -1) {
+		listed = append(listed, row[1])
+	}
+	for a := range actions {
+		want = append(want, a.String())
+	}
+	if !slices.Equal(listed, want) {
+		t.Errorf("listed are %q, want %q", listed, want)
+	}
+}

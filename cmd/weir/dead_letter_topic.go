@@ -38,7 +38,7 @@ func (m *topicMaker) make(ctx context.Context, o kafka.Options, topic string) er
 			return err
 		}
 		defer trail.close()
-		note = func(failure error) error { return trail.note("make topic", topic, failure) }
+		note = func(failure error) error { return trail.note(makeTopic, topic, failure) }
 	}
 	made, err := kafka.EnsureTopic(ctx, o, topic, kafka.DeadLetterPartitions, kafka.DeadLetterReplication)
 	if made || err != nil && m.isNew(topic, err) {

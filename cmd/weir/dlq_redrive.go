@@ -202,22 +202,28 @@ func (r *redriver) run(ctx context.Context, name, what string) (err error) {
 		return err
 	}
 	defer trail.close()
-	sink, err := newDestination(cfg, c, log, nil)
+	from := c.DeadLetter.Topic + c.DeadLetter.File // one of them is ""
+	change, err := trail.begin(redriveLetters, fmt.Sprintf("%s for connector %s: %s", from, c.Name, what))
 	if err != nil {
 		return err
+	}
+	report, err := r.redrive(ctx, cfg, c, signals, log)
+	return change.end(fmt.Sprintf("; %d delivered, %d refused again", report.Delivered, report.Refused), err)
+}
+
+// redrive sends the letters of the connector c again, and says what became of them.
+func (r *redriver) redrive(ctx context.Context, cfg *config.Config, c config.Connector, signals chan os.Signal, log *slog.Logger) (report redrive.Report, err error) {
+	sink, err := newDestination(cfg, c, log, nil)
+	if err != nil {
+		return report, err
 	}
 	defer sink.Close()
 	job, err := newJob(c, cfg, sink, r.filter, log)
 	if err != nil {
-		return err
+		return report, err
 	}
 	defer job.Close()
 
-	from := c.DeadLetter.Topic + c.DeadLetter.File // one of them is ""
-	target := fmt.Sprintf("%s for connector %s: %s", from, c.Name, what)
-	if err := trail.note("begin to redrive dead letters", target, nil); err != nil {
-		return err
-	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
 	go func() {
@@ -241,8 +247,8 @@ func (r *redriver) run(ctx context.Context, name, what string) (err error) {
 	signal.Stop(signals)
 	close(signals)
 	p.close()
-	report := job.Report()
-	printReport(r.out, c.Name, from, report, shared)
+	report = job.Report()
+	printReport(r.out, c.Name, c.DeadLetter.Topic+c.DeadLetter.File, report, shared)
 	if cause := context.Cause(ctx); cause != nil {
 		if err != nil && !errors.Is(err, cause) {
 			log.Warn("stopped before all that was in flight was settled; it is sent again by the next redrive", "err", err)
@@ -252,7 +258,7 @@ func (r *redriver) run(ctx context.Context, name, what string) (err error) {
 	if err == nil && report.Refused > 0 {
 		err = fmt.Errorf("%d letters were refused again and stay", report.Refused)
 	}
-	return errors.Join(err, trail.note("redrive dead letters", fmt.Sprintf("%s; %d delivered, %d refused again", target, report.Delivered, report.Refused), err))
+	return report, err
 }
 
 // newJob delivers as the connector c does, with all of the memory: this process

@@ -93,8 +93,16 @@ func initConnector(ctx context.Context, cmd *cobra.Command, c config.Connector, 
 		fmt.Fprintf(out, "# Kafka topic %s, %d partitions, the brokers' default replication\n", c.DeadLetter.Topic, kafka.DeadLetterPartitions)
 		return nil
 	}
-	_, err := kafka.EnsureTopic(ctx, options, c.DeadLetter.Topic, kafka.DeadLetterPartitions, kafka.DeadLetterReplication)
-	if err := errors.Join(err, trail.note("make topic unless it exists", c.DeadLetter.Topic, err)); err != nil {
+	change, err := trail.begin(makeTopic, c.DeadLetter.Topic)
+	if err != nil {
+		return err
+	}
+	made, err := kafka.EnsureTopic(ctx, options, c.DeadLetter.Topic, kafka.DeadLetterPartitions, kafka.DeadLetterReplication)
+	how := ""
+	if !made && err == nil {
+		how = ", which was there already"
+	}
+	if err := change.end(how, err); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s: dead-letter topic %s is in place\n", c.Name, c.DeadLetter.Topic)
@@ -123,8 +131,17 @@ func initTemplate(ctx context.Context, cmd *cobra.Command, c config.Connector, t
 		return err
 	}
 	defer sink.Close()
-	err = sink.InstallTemplate(ctx, name, body)
-	if err := errors.Join(err, trail.note("install index template", fmt.Sprintf("%s for %s", name, pattern), err)); err != nil {
+	var change *change
+	err = sink.InstallTemplate(ctx, name, body, func(name string) (err error) {
+		change, err = trail.begin(installTemplate, fmt.Sprintf("%s for %s", name, pattern))
+		return err
+	})
+	if change == nil { // it did not come to that
+		err = errors.Join(err, trail.note(installTemplate, fmt.Sprintf("%s for %s", name, pattern), err))
+	} else {
+		err = change.end("", err)
+	}
+	if err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "%s: index template for %s is in place\n", c.Name, pattern)

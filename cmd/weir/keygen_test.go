@@ -27,6 +27,9 @@ func TestKeygen(t *testing.T) {
 	if _, err := evidence.LoadKey(path); err != nil {
 		t.Error(err)
 	}
+	if !strings.Contains(errs, `action="begin to make a signing key" target=`+path) || !strings.Contains(errs, `action="make a signing key" target="`+path+", key "+evidence.KeyID(public)+`" result=done`) {
+		t.Errorf("it is not in the audit log: %q", errs)
+	}
 	if _, errs, code = weir("keygen", "--out", path); code != exitFailed || !strings.Contains(errs, "not written over") {
 		t.Errorf("again: %d %q", code, errs)
 	}

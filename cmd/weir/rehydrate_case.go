@@ -27,6 +27,7 @@ type openCase struct {
 	text    []byte // of the file
 	hash    evidence.Hash
 	mark    string // of the plan and the filter; "": whatever the commits say
+	logs    config.Log
 	options kafka.Options
 	ledger  *kafka.Ledger
 }
@@ -47,7 +48,7 @@ func loadCase(path, plan string, errs io.Writer) (*config.Config, *openCase, *sl
 		return nil, nil, nil, err
 	}
 	cfg.Kafka.ClientID = caseClientID(p.Case)
-	return cfg, &openCase{plan: p, file: plan, text: text, hash: sha256.Sum256(text)}, log, nil
+	return cfg, &openCase{plan: p, file: plan, logs: cfg.Log, text: text, hash: sha256.Sum256(text)}, log, nil
 }
 
 func caseClientID(id string) string { return "weir-rehydrate-" + id }

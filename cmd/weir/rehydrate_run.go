@@ -137,6 +137,17 @@ func (w *worker) run(ctx context.Context) (err error) {
 		return err
 	}
 
+	change, err := trail.begin(rehydrate, fmt.Sprintf("case %s, plan %x, into %s", open.plan.Case, open.hash[:8], w.into(c)))
+	if err != nil {
+		return err
+	}
+	return change.end("", w.deliver(ctx, cfg, c, filter, signals, progress))
+}
+
+// deliver is the part of run that changes something: the bag and the dead-letter
+// file are made by it.
+func (w *worker) deliver(ctx context.Context, cfg *config.Config, c config.Connector, filter *replay.Filter, signals chan os.Signal, progress *caseProgress) error {
+	open := w.open
 	sink, err := w.destination(cfg, c)
 	if err != nil {
 		return err
@@ -169,10 +180,6 @@ func (w *worker) run(ctx context.Context) (err error) {
 
 	grade, why := sink.Grade()
 	w.log.Info("a worker of the case begins", "plan", w.plan, "group", open.plan.Group(), "into", w.into(c), "grade", grade, "since", why)
-	target := fmt.Sprintf("case %s, plan %x, into %s", open.plan.Case, open.hash[:8], w.into(c))
-	if err := trail.note("begin to rehydrate", target, nil); err != nil {
-		return err
-	}
 	chain := custody(w.custodyFile, open.file, open.plan.Case)
 	if err := w.custodyStart(chain, c); err != nil {
 		return err
@@ -197,8 +204,7 @@ func (w *worker) run(ctx context.Context) (err error) {
 	case cause != nil && err == nil:
 		err = cause
 	}
-	err = errors.Join(err, w.report(), w.custodyStop(chain, context.Cause(ctx)))
-	return errors.Join(err, trail.note("rehydrate", target, err))
+	return errors.Join(err, w.report(), w.custodyStop(chain, context.Cause(ctx)))
 }
 
 // connect connects to the cluster of the plan. While no broker answers it waits, as

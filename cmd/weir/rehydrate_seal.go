@@ -99,12 +99,21 @@ func (s *sealer) seal(ctx context.Context, cmd *cobra.Command, c *openCase) erro
 	}
 	log := slog.New(slog.NewTextHandler(cmd.ErrOrStderr(), nil))
 	job := &sealing{manifest: m, plan: c.text, key: key, custody: s.custody, bag: s.bag, out: s.dir, log: log}
-	if err := job.run(ctx); err != nil {
+	trail, err := openAudit(c.logs, s.config, cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	defer trail.close()
+	into, keyID := strings.TrimSpace(s.bag+" "+s.dir), evidence.KeyID(key.Public().(ed25519.PublicKey))
+	change, err := trail.begin(sealCase, fmt.Sprintf("%s, plan %x, in %s, signed with key %s", c.plan.Case, c.hash[:8], into, keyID))
+	if err != nil {
+		return err
+	}
+	if err := change.end("", job.run(ctx)); err != nil {
 		return err
 	}
 	out := cmd.OutOrStdout()
-	say(out, "Case %s is sealed in %s: %s records of %d partition(s), signed with key %s", c.plan.Case, strings.TrimSpace(s.bag+" "+s.dir),
-		grouped(int64(o.counts.Matched)), len(o.partitions), evidence.KeyID(key.Public().(ed25519.PublicKey)))
+	say(out, "Case %s is sealed in %s: %s records of %d partition(s), signed with key %s", c.plan.Case, into, grouped(int64(o.counts.Matched)), len(o.partitions), keyID)
 	if !m.Complete() {
 		say(out, "  ! not all of the range was there to be read: the manifest says which offsets are missing, and why")
 	}

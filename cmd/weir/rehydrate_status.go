@@ -208,21 +208,20 @@ func (c *openCase) cancel(ctx context.Context, cmd *cobra.Command, path, log str
 			return errors.New("nothing was removed")
 		}
 	}
-	cfg, err := loadConfig(path)
-	if err != nil {
-		return err
-	}
-	trail, err := openAudit(cfg.Log, path, cmd.ErrOrStderr())
+	trail, err := openAudit(c.logs, path, cmd.ErrOrStderr())
 	if err != nil {
 		return err
 	}
 	defer trail.close()
+	change, err := trail.begin(cancelCase, group+", "+done)
+	if err != nil {
+		return err
+	}
 	err = c.ledger.Delete(ctx)
 	if errors.Is(err, kafka.ErrGroupInUse) {
 		err = errors.New("a worker of the case has just begun: nothing was removed")
 	}
-	err = errors.Join(err, trail.note("remove the group of a case", group+", "+done, err))
-	if err == nil {
+	if err = change.end("", err); err == nil {
 		err = custody(log, c.file, c.plan.Case).Add(evidence.ActionCancel, map[string]any{"group": group, "state": done})
 	}
 	if err != nil {

@@ -365,6 +365,76 @@ func TestRetentionOvertakesACase(t *testing.T) {
 	b.weir(exitDone, "not begun", "rehydrate", "status", "--plan", plan)
 }
 
+// What is done with a case is in the audit log, its begin before anything is made,
+// and its end whatever goes wrong.
+func TestACaseIsInTheAuditLog(t *testing.T) {
+	b := newCaseBed(t, 1)
+	trail := b.path("audit.log")
+	text, err := os.ReadFile(b.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(b.config, fmt.Appendf(text, "log: {audit_file: %q}\n", trail), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// want takes the lines that were added, and wants each to hold what is given for it.
+	seen := 0
+	want := func(lines ...string) {
+		t.Helper()
+		got := auditLines(t, trail)[seen:]
+		for i, line := range lines {
+			if i >= len(got) || !strings.Contains(got[i], line) {
+				t.Fatalf("%d lines, want one with %q at %d: %q", len(got), line, i, got)
+			}
+		}
+		if len(got) != len(lines) {
+			t.Errorf("lines more than %d: %q", len(lines), got)
+		}
+		seen += len(got)
+	}
+	b.write(b.cl, 0, 1, 2, 3)
+	plan := b.makePlan("c")
+	if _, err := os.Stat(trail); err == nil {
+		t.Error("a plan changes nothing, and is in the audit log")
+	}
+	run := []string{"rehydrate", "run", "--plan", plan, "--bag", b.path("bag")}
+
+	// A custody log that cannot be written ends it; nothing was read.
+	b.weir(exitFailed, "is a directory", append(run, "--custody", b.dir)...)
+	want(`action="begin to rehydrate" target="case c, plan `, `action=rehydrate target="case c, plan `)
+	if err := os.RemoveAll(b.path("bag")); err != nil {
+		t.Fatal(err)
+	}
+	// A begin that cannot be noted leaves no bag.
+	disk, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Skip(err)
+	}
+	defer disk.Close()
+	cmd := exec.CommandContext(t.Context(), b.bin, append(run, "-c", b.config)...)
+	cmd.Stderr = disk
+	if err := cmd.Run(); cmd.ProcessState.ExitCode() != exitFailed {
+		t.Errorf("with a full disk: %v", err)
+	}
+	if _, err := os.Stat(b.path("bag")); err == nil {
+		t.Error("there is a bag whose begin was not noted")
+	}
+	want(`action="begin to rehydrate"`)
+
+	b.weir(exitDone, "3  delivered", run...)
+	want(`action="begin to rehydrate"`, `action=rehydrate target="case c, plan `)
+	b.weir(exitDone, "key id", "keygen", "--out", b.path("key"), "-c", b.config)
+	want(`action="begin to make a signing key" target=`+b.path("key"), "result=done")
+	seal := []string{"rehydrate", "seal", "--plan", plan, "--key", b.path("key"), "--examiner", "E", "--purpose", "p"}
+	b.weir(exitFailed, "no such file", append(seal, "--bag", b.path("none/bag"))...)
+	want(`action="begin to seal a case" target="c, plan `, `result="failed: `)
+	b.weir(exitDone, "is sealed", append(seal, "--bag", b.path("bag"))...)
+	want(`action="begin to seal a case" target="c, plan `, `action="seal a case"`)
+	b.weir(exitDone, "everything holds", "verify", "--bag", b.path("bag"))
+	b.weir(exitDone, "is removed", "rehydrate", "cancel", "--plan", plan, "--yes")
+	want(`action="begin to remove the group of a case"`, `action="remove the group of a case"`)
+}
+
 // A worker that is started while no broker answers waits for one, and says so.
 func TestAWorkerWaitsForBrokersThatAreAway(t *testing.T) {
 	b := newCaseBed(t, 1)

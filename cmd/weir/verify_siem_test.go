@@ -51,7 +51,7 @@ func newSIEMBed(t *testing.T, base, flavor, index string) *siemBed {
 			t.Fatal(err)
 		}
 		name := elastic.TemplateName(index)
-		if err := sink.InstallTemplate(t.Context(), name, body); err != nil {
+		if err := sink.InstallTemplate(t.Context(), name, body, nil); err != nil {
 			t.Fatal(err)
 		}
 		t.Cleanup(func() { b.ask(http.MethodDelete, "/_index_template/"+name, "") })

@@ -34,7 +34,7 @@ func allSaid(t *testing.T, s *Sink) (said []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	add("", s.InstallTemplate(t.Context(), "weir-events", body))
+	add("", s.InstallTemplate(t.Context(), "weir-events", body, nil))
 	return said
 }
 

@@ -18,12 +18,15 @@ import (
 // whichever name, is replaced instead: two connectors that write to the same
 // names share one. Indices that exist are not changed.
 //
+// begin, unless it is nil, is told the name that it goes by, to be shown, before
+// anything is changed. Nothing is changed when it fails.
+//
 // It takes the cluster privilege manage_index_templates.
 //
 // Errors: a *sinks.RequestError when there was no usable answer or not the right
 // to do it; a template called name that weir did not make; what the server has
-// against the template, another one of the same priority above all.
-func (s *Sink) InstallTemplate(ctx context.Context, name string, body []byte) error {
+// against the template, another one of the same priority above all; begin's.
+func (s *Sink) InstallTemplate(ctx context.Context, name string, body []byte, begin func(name string) error) error {
 	var want indexTemplate
 	if err := json.Unmarshal(body, &want); err != nil {
 		return fmt.Errorf("index template %q: %w", name, err)
@@ -41,8 +44,14 @@ func (s *Sink) InstallTemplate(ctx context.Context, name string, body []byte) er
 			name = t.Name
 		}
 	}
-	status, answer, err := s.do(ctx, http.MethodPut, "/_index_template/"+url.PathEscape(name), body)
+	path := "/_index_template/" + url.PathEscape(name)
 	name = s.said(name, maxReason) // it can be another's word
+	if begin != nil {
+		if err := begin(name); err != nil {
+			return err
+		}
+	}
+	status, answer, err := s.do(ctx, http.MethodPut, path, body)
 	if err != nil {
 		return fmt.Errorf("index template %q: %w", name, err)
 	}

@@ -71,7 +71,7 @@ func (c cluster) install(prefix string, dataStream bool) {
 	if err != nil {
 		c.Fatal(err)
 	}
-	if err := c.sink.InstallTemplate(c.Context(), TemplateName(prefix), body); err != nil {
+	if err := c.sink.InstallTemplate(c.Context(), TemplateName(prefix), body, nil); err != nil {
 		c.Fatal(err)
 	}
 	c.Cleanup(func() { c.clean(prefix) })
@@ -478,7 +478,7 @@ func TestTemplateIsFoundByCheck(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := c.sink.InstallTemplate(t.Context(), TemplateName(connector), body); err != nil {
+			if err := c.sink.InstallTemplate(t.Context(), TemplateName(connector), body, nil); err != nil {
 				t.Errorf("%s: %v", pattern, err)
 			}
 		}
@@ -526,10 +526,10 @@ func TestTemplateThatCannotBeInstalled(t *testing.T) {
 	}
 	theirs := TemplateName("tmplclash") + "-theirs"
 	c.ask(http.MethodPut, "/_index_template/"+theirs, fmt.Sprintf(`{"index_patterns":["tmplclash-a*"],"priority":%d}`, ours.Priority))
-	if err := c.sink.InstallTemplate(t.Context(), TemplateName("tmplclash"), body); err == nil || !strings.Contains(err.Error(), theirs) {
+	if err := c.sink.InstallTemplate(t.Context(), TemplateName("tmplclash"), body, nil); err == nil || !strings.Contains(err.Error(), theirs) {
 		t.Errorf("a foreign template of the same priority: error %v, want one that names it", err)
 	}
-	if err := c.sink.InstallTemplate(t.Context(), theirs, body); err == nil || !strings.Contains(err.Error(), "not made by weir") {
+	if err := c.sink.InstallTemplate(t.Context(), theirs, body, nil); err == nil || !strings.Contains(err.Error(), "not made by weir") {
 		t.Errorf("a foreign template of that very name: error %v", err)
 	}
 }

@@ -213,7 +213,7 @@ func TestInstallTemplate(t *testing.T) {
 	f := func(what string, answers scripted, wantPut, wantErr string) {
 		t.Helper()
 		sink, asked := answers.sink(t, Config{Index: "security-{topic}"})
-		err := sink.InstallTemplate(t.Context(), "weir-edr", body)
+		err := sink.InstallTemplate(t.Context(), "weir-edr", body, nil)
 		switch {
 		case wantErr == "" && err != nil:
 			t.Errorf("%s: %v", what, err)
@@ -242,7 +242,7 @@ func TestInstallTemplate(t *testing.T) {
 func TestInstallTemplateSaysWhatKindOfFailure(t *testing.T) {
 	sink, _ := scripted{"GET /_index_template": {403, `{}`}}.sink(t, Config{Index: "security"})
 	var re *sinks.RequestError
-	if err := sink.InstallTemplate(t.Context(), "weir-edr", []byte("{}")); !errors.As(err, &re) || re.Status != 403 || !re.Misconfigured {
+	if err := sink.InstallTemplate(t.Context(), "weir-edr", []byte("{}"), nil); !errors.As(err, &re) || re.Status != 403 || !re.Misconfigured {
 		t.Errorf("error %v, want a RequestError of status 403 that is a misconfiguration", err)
 	}
 }
