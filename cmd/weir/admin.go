@@ -5,7 +5,6 @@ import (
 	"crypto/subtle"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -103,15 +102,13 @@ func adminHandler(g gate, b *bridge, registry *prometheus.Registry, log *slog.Lo
 			return
 		}
 		for _, t := range troubles {
-			fmt.Fprintln(w, t)
+			fmt.Fprintln(w, cleanLine(t.String()))
 		}
 	})
 	mux.Handle("GET /metrics", guard(promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)})))
 	mux.Handle("GET /status", guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		e := json.NewEncoder(w)
-		e.SetIndent("", "  ")
-		_ = e.Encode(b.status())
+		_ = printJSON(w, b.status())
 	})))
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Errors quote foreign names: no browser is to take them for a page, and no

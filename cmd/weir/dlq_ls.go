@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
@@ -44,9 +43,7 @@ func dlqLsCommand() *cobra.Command {
 			return err
 		}
 		if *asJSON {
-			e := json.NewEncoder(cmd.OutOrStdout())
-			e.SetIndent("", "  ")
-			return e.Encode(list)
+			return printJSON(cmd.OutOrStdout(), list)
 		}
 		return list.print(cmd.OutOrStdout(), time.Now())
 	}

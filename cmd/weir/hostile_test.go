@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -21,6 +22,7 @@ import (
 	"weir/config"
 	"weir/connector"
 	"weir/sinks"
+	"weir/sinks/file"
 )
 
 // obeyed is where s holds what a terminal obeys, -1 for nowhere. Line breaks are
@@ -101,13 +103,52 @@ func TestLogCannotBeForged(t *testing.T) {
 		var b bytes.Buffer
 		log := newLog(config.Log{Level: "info", Format: format}, &b)
 		log.Warn("the sink fails", "error", errors.New(evil+"\nlevel=ERROR msg=forged"), "topic", evil, "reason", evil)
-		got := strings.TrimSuffix(b.String(), "\n")
-		if i := strings.IndexFunc(got, unicode.IsControl); i >= 0 {
-			// What JSON does not escape (U+009B, U+202E) a terminal would only obey when
-			// it is shown raw; no line is broken by it.
-			if r := []rune(got[i:])[0]; format == "text" || r < 0x80 {
-				t.Errorf("%s: a control character at byte %d of %q", format, i, got)
-			}
+		got, ended := strings.CutSuffix(b.String(), "\n")
+		if i := obeyed(got); i >= 0 || !ended || strings.Contains(got, "\n") {
+			t.Errorf("%s: at byte %d of %q", format, i, got)
+		}
+		var entry struct{ Topic string }
+		if format == "json" && (json.Unmarshal(b.Bytes(), &entry) != nil || entry.Topic != strings.ToValidUTF8(evil, "\uFFFD")) {
+			t.Errorf("it says something else: %q", got)
+		}
+	}
+}
+
+// A letter that somebody forged has any text as its reason.
+func TestListOfLettersCannotMoveTheTerminal(t *testing.T) {
+	for _, format := range []string{"", "--json"} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "weir.yaml")
+		dead, err := file.New(filepath.Join(dir, "dead.jsonl"), slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &buffer.Record{Origin: &buffer.Origin{Topic: "t", Partition: 1}, Offset: 1, Value: []byte("{}")}
+		said := strings.ToValidUTF8(evil, "")
+		for _, h := range [][2]string{{"connector", "a"}, {"topic", "t"}, {"topic_id", ""}, {"partition", "1"}, {"offset", "1"},
+			{"timestamp", "2026-05-01T08:00:00.000Z"}, {"status", "400"}, {"reason", said}, {"failed_at", "2026-05-01T08:00:00.000Z"}} {
+			r.Headers = append(r.Headers, buffer.Header{Key: "weir." + h[0], Value: []byte(h[1])})
+		}
+		if _, err := dead.Deliver(t.Context(), &buffer.Batch{Records: []*buffer.Record{r}}, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := dead.Close(); err != nil {
+			t.Fatal(err)
+		}
+		text := "kafka: {brokers: [127.0.0.1:9]}\nconnectors:\n- {name: a, topics: [t], dead_letter: {file: dead.jsonl}, sink: {elasticsearch: {urls: [http://127.0.0.1:9], index: x}}}\n"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args := []string{"dlq", "ls", "-c", path}
+		if format != "" {
+			args = append(args, format)
+		}
+		var out, errs bytes.Buffer
+		if code := execute(t.Context(), args, &out, &errs); code != exitDone || !strings.Contains(out.String(), "evil") {
+			t.Fatalf("exit code %d: %s%s", code, out.String(), errs.String())
+		}
+		if i := obeyed(out.String()); i >= 0 {
+			t.Errorf("%s: at byte %d of %q", format, i, out.String())
 		}
 	}
 }

@@ -131,7 +131,7 @@ func newLog(c config.Log, w io.Writer) *slog.Logger {
 	_ = level.UnmarshalText([]byte(c.Level)) // checked by the configuration
 	opt := &slog.HandlerOptions{Level: level}
 	if c.Format == "json" {
-		return slog.New(slog.NewJSONHandler(w, opt))
+		return slog.New(slog.NewJSONHandler(cleanJSON{w}, opt))
 	}
 	return slog.New(slog.NewTextHandler(w, opt))
 }

@@ -61,7 +61,7 @@ func (p *caseProgress) show(s caseState) {
 	defer p.mu.Unlock()
 	p.last = s
 	if p.terminal == nil {
-		_ = json.NewEncoder(p.out).Encode(s.line())
+		_ = json.NewEncoder(cleanJSON{p.out}).Encode(s.line())
 		return
 	}
 	p.clear()

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -40,9 +39,7 @@ for the rate.`,
 				return err
 			}
 			if *asJSON {
-				e := json.NewEncoder(cmd.OutOrStdout())
-				e.SetIndent("", "  ")
-				return e.Encode(s.json(c))
+				return printJSON(cmd.OutOrStdout(), s.json(c))
 			}
 			s.print(cmd.OutOrStdout(), c)
 			return nil

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/ed25519"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -179,9 +178,7 @@ func (v *verification) run(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	if v.json {
-		e := json.NewEncoder(out)
-		e.SetIndent("", "  ")
-		err = e.Encode(found)
+		err = printJSON(out, found)
 	} else {
 		err = found.print(out)
 	}
