@@ -177,6 +177,20 @@ func TestTokenServerIsVerified(t *testing.T) {
 	}
 }
 
+// What is not the answer is bounded, too.
+func TestTokenServerWithEndlessHeadersIsHungUpOn(t *testing.T) {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("X", strings.Repeat("x", 1<<20))
+		fmt.Fprint(w, `{"access_token":"a","token_type":"bearer"}`)
+	}))
+	defer srv.Close()
+	s := &SASL{Mechanism: "OAUTHBEARER", Username: "weir", Password: fixed("s"), TokenURL: srv.URL}
+	if token, err := s.Token(); err == nil {
+		t.Errorf("token %v", token)
+	}
+}
+
 // A server in the middle could ask for so many iterations that we hash for
 // minutes, or for so few that the password is easily guessed.
 func TestScramBoundsIterations(t *testing.T) {
