@@ -51,6 +51,16 @@ func (o Options) explain(addr string, err error, heard *wire) error {
 	return &BrokerError{Addr: addr, Why: o.why(addr, err, heard), Err: err}
 }
 
+// lacks says which right on what it is that b's refusal err is about, where that is
+// another one than Explain would take it for.
+func (o Options) lacks(b *sarama.Broker, right, what string, err error) error {
+	user := ""
+	if o.SASL != nil {
+		user = o.SASL.Username
+	}
+	return &BrokerError{Addr: b.Addr(), Why: fmt.Sprintf("%s lacks the %s right on %s", who(user), right, what), Err: err}
+}
+
 // IsAuth reports whether err is a refused login: trying again with the same
 // password will not help, and some brokers slow down who does.
 func IsAuth(err error) bool {

@@ -134,6 +134,8 @@ func (l *Ledger) Delete(ctx context.Context) error {
 			return sarama.ErrIncompleteResponse
 		case e == sarama.ErrNoError, e == sarama.ErrGroupIDNotFound:
 			return nil
+		case e == sarama.ErrGroupAuthorizationFailed:
+			return l.opts.lacks(b, "DELETE", "the consumer group", e)
 		}
 		return e
 	})
@@ -226,7 +228,11 @@ func MetadataLimit(ctx context.Context, o Options) (int, error) {
 		if len(resp.Resources) != 1 {
 			return sarama.ErrIncompleteResponse
 		}
-		if e := sarama.KError(resp.Resources[0].ErrorCode); e != sarama.ErrNoError {
+		switch e := sarama.KError(resp.Resources[0].ErrorCode); e {
+		case sarama.ErrNoError:
+		case sarama.ErrClusterAuthorizationFailed:
+			return o.lacks(b, "DESCRIBE_CONFIGS", "the cluster", e)
+		default:
 			return e
 		}
 		for _, c := range resp.Resources[0].Configs {

@@ -2,9 +2,12 @@ package kafka
 
 import (
 	"errors"
+	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"weir/buffer"
 )
@@ -62,5 +65,45 @@ func TestAGroupBeginsWhereItIsTold(t *testing.T) {
 	}
 	if _, known, err := ledger.Members(t.Context()); known || err != nil {
 		t.Errorf("a group that was deleted is known: %v, %v", known, err)
+	}
+}
+
+// Who lacks a right is told which one, and not the one that others of the kind are
+// mostly about.
+func TestRefusedAdministrationNamesItsRight(t *testing.T) {
+	c, o := fakeCluster(t, kfake.SeedTopics(1, "t"))
+	c.ControlKey(int16(kmsg.DeleteGroups), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := req.ResponseKind().(*kmsg.DeleteGroupsResponse)
+		g := kmsg.NewDeleteGroupsResponseGroup()
+		g.Group, g.ErrorCode = "g", kerr.GroupAuthorizationFailed.Code
+		resp.Groups = append(resp.Groups, g)
+		return resp, nil, true
+	})
+	c.ControlKey(int16(kmsg.DescribeConfigs), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		resp := req.ResponseKind().(*kmsg.DescribeConfigsResponse)
+		for _, asked := range req.(*kmsg.DescribeConfigsRequest).Resources {
+			r := kmsg.NewDescribeConfigsResponseResource()
+			r.ResourceType, r.ResourceName, r.ErrorCode = asked.ResourceType, asked.ResourceName, kerr.TopicAuthorizationFailed.Code
+			if asked.ResourceType == kmsg.ConfigResourceTypeBroker {
+				r.ErrorCode = kerr.ClusterAuthorizationFailed.Code
+			}
+			resp.Resources = append(resp.Resources, r)
+		}
+		return resp, nil, true
+	})
+	ledger := OpenLedger(t.Context(), o, "g")
+	defer ledger.Close()
+	_, ofTopic := o.topicConfig(t.Context(), "t")
+	_, ofBroker := MetadataLimit(t.Context(), o)
+	for want, err := range map[string]error{
+		"lacks the DELETE right on the consumer group":    ledger.Delete(t.Context()),
+		"lacks the DESCRIBE_CONFIGS right on the topic":   ofTopic,
+		"lacks the DESCRIBE_CONFIGS right on the cluster": ofBroker,
+	} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
 	}
 }

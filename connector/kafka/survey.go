@@ -212,7 +212,11 @@ func (o Options) topicConfig(ctx context.Context, topic string) (map[string]stri
 			return sarama.ErrIncompleteResponse
 		}
 		r := resp.Resources[0]
-		if e := sarama.KError(r.ErrorCode); e != sarama.ErrNoError {
+		switch e := sarama.KError(r.ErrorCode); e {
+		case sarama.ErrNoError:
+		case sarama.ErrTopicAuthorizationFailed:
+			return o.lacks(b, "DESCRIBE_CONFIGS", "the topic", e)
+		default:
 			return e
 		}
 		config = make(map[string]string, len(r.Configs))

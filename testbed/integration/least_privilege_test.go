@@ -94,24 +94,29 @@ func TestLeastPrivilege(t *testing.T) {
 	t.Run("dead letters", l.deadLetters)
 }
 
-func newLeast(t *testing.T) *least {
-	l := &least{bed: newBed(t, 8*time.Minute), keys: map[string]string{}}
+// newLeastKafka is without Elasticsearch, and gives no rights. password is the file
+// of the user's.
+func newLeastKafka(t *testing.T) (l *least, password string) {
+	l = &least{bed: newBed(t, 8*time.Minute), keys: map[string]string{}}
 	extra := filepath.Join(l.dir, "extra.properties")
 	l.must(os.WriteFile(extra, []byte("authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n"+
 		"super.users=User:ANONYMOUS\n"), 0o600)) // the plaintext listener is the administrator's
 	t.Setenv("WEIR_TEST_KAFKA", "")
 	t.Setenv("KAFKA_EXTRA", extra)
 	t.Setenv("KAFKA_HEAP", "300m")
-	t.Setenv("ES_HEAP", "512m")
 	var err error
 	l.kafka, err = set.Kafka(l.ctx)
 	l.need(err)
 	l.cl, err = broker.Dial(l.kafka.Addr)
 	l.must(err)
 	t.Cleanup(l.cl.Close)
-	l.must(l.cl.CreateTopic(l.ctx, leastTopic, 2, nil))
-	password := l.addUser()
+	return l, l.addUser()
+}
 
+func newLeast(t *testing.T) *least {
+	l, password := newLeastKafka(t)
+	l.must(l.cl.CreateTopic(l.ctx, leastTopic, 2, nil))
+	t.Setenv("ES_HEAP", "512m")
 	l.es = l.ownNode(servers.ElasticOptions{Password: "testbed-pw"})
 	front, ours := mutualTLS(t, l.es.URL)
 	l.grantAsDocumented()
@@ -169,27 +174,39 @@ func (l *least) grantAsDocumented() {
 	}
 }
 
-// grantACLs runs the commands of a page of the documentation, which are to be n,
-// with Kafka's own tool.
+// grantACLs runs the commands of a page of the documentation, which are to be n.
 func (l *least) grantACLs(name string, n int) (page []byte) {
+	l.Helper()
+	page, commands := l.aclCommands(name, n)
+	for _, c := range commands {
+		l.runACL(c)
+	}
+	return page
+}
+
+// aclCommands are the commands of a page of the documentation, which are to be n.
+func (l *least) aclCommands(name string, n int) (page []byte, commands []string) {
 	l.Helper()
 	root, err := servers.Root()
 	l.must(err)
 	page, err = os.ReadFile(filepath.Join(root, "docs", name))
 	l.must(err)
-	commands := aclCommand.FindAllString(string(page), -1)
+	commands = aclCommand.FindAllString(string(page), -1)
 	if len(commands) != n {
 		l.Fatalf("docs/%s has %d kafka-acls.sh commands, want %d", name, len(commands), n)
 	}
-	for _, c := range commands {
-		c = strings.NewReplacer("kafka-1.example.com:9093", l.kafka.Addr, "--command-config admin.properties ", "").Replace(c)
-		args := append([]string{"org.apache.kafka.tools.AclCommand"}, strings.Fields(c)[1:]...)
-		out, err := exec.CommandContext(l.ctx, filepath.Join(os.Getenv("TESTBED"), "kafka", "kafka-cli"), args...).CombinedOutput()
-		if err != nil {
-			l.Fatalf("%s: %v\n%s", c, err, out)
-		}
+	return page, commands
+}
+
+// runACL runs a command with Kafka's own tool.
+func (l *least) runACL(command string) {
+	l.Helper()
+	c := strings.NewReplacer("kafka-1.example.com:9093", l.kafka.Addr, "kafka-b1.example.com:9093", l.kafka.Addr, "--command-config admin.properties ", "").Replace(command)
+	args := append([]string{"org.apache.kafka.tools.AclCommand"}, strings.Fields(c)[1:]...)
+	out, err := exec.CommandContext(l.ctx, filepath.Join(os.Getenv("TESTBED"), "kafka", "kafka-cli"), args...).CombinedOutput()
+	if err != nil {
+		l.Fatalf("%s: %v\n%s", c, err, out)
 	}
-	return page
 }
 
 func (l *least) makeKey(body []byte) (name, key string) {
@@ -420,6 +437,112 @@ func (l *least) deadLetters(t *testing.T) {
 	if after := m.waiting(path); after != before || strings.Contains(out, "right") {
 		t.Errorf("%d dead letters wait, %d before: %v\n%s", after, before, err, out)
 	}
+}
+
+// A case and the kafka sink work with the rights that docs/rehydrate.md and
+// docs/kafka.md give, to the letter. The rights are given one after the other, and
+// before each it is said what is missing, and nothing is done.
+func TestLeastPrivilegeOfACase(t *testing.T) {
+	if os.Getenv("TESTBED") == "" {
+		t.Skip("TESTBED does not name the folder of the scripts that start servers: this needs a broker with access control")
+	}
+	l, password := newLeastKafka(t)
+	to := time.Now().Add(-time.Hour).Truncate(time.Second).UTC()
+	from := to.Add(-time.Hour)
+	for _, topic := range []string{"cold", "edr", "archive.edr.events"} {
+		l.must(l.cl.CreateTopic(l.ctx, topic, 2, nil))
+	}
+	const n = 400
+	for _, topic := range []string{"cold", "edr"} {
+		records := synthetic(topic, 2, 0, n/2, 200)
+		for i, r := range records {
+			r.Timestamp = from.Add(time.Duration(i) * time.Second)
+		}
+		l.must(l.cl.Write(l.ctx, records))
+	}
+	config, plan, key := filepath.Join(l.dir, "case.yaml"), filepath.Join(l.dir, "acme-7.plan.json"), filepath.Join(l.dir, "key")
+	access := fmt.Sprintf(`tls: {enabled: true, ca_file: %q}, sasl: {mechanism: SCRAM-SHA-512, username: %s, password: "${file:%s}"}`, l.kafka.CAFile, leastUser, password)
+	l.must(os.WriteFile(config, fmt.Appendf(nil, "kafka: {brokers: [%q], %s}\nconnectors:\n- {name: copy, topics: [edr], sink: {kafka: {topic: archive.edr.events}}}\n", l.kafka.TLSAddr, access), 0o600))
+
+	planning := []string{"rehydrate", "plan", "-c", config, "--case", "acme-7", "--topics", "cold,edr", "--from", from.Format(time.RFC3339), "--to", to.Format(time.RFC3339), "-o", plan}
+	of := func(what string, more ...string) []string {
+		return append([]string{"rehydrate", what, "-c", config, "--plan", plan}, more...)
+	}
+	run := of("run", "--connector", "copy", "--bag", filepath.Join(l.dir, "bag"))
+	seal := of("seal", "--key", key, "--examiner", "E", "--purpose", "p", "--bag", filepath.Join(l.dir, "bag"), "-o", filepath.Join(l.dir, "sealed"))
+	verify := []string{"verify", "--kafka", "-c", config, "--manifest", filepath.Join(l.dir, "sealed"), "--key", key + ".pub"}
+	refused := func(words string, args []string) {
+		t.Helper()
+		if out, err := combined(l.ctx, l.bin, args...); err == nil || !strings.Contains(out, words) || strings.Contains(out, "weir-password-marker") {
+			t.Errorf("%s: want %q: %v\n%s", args[1], words, err, out)
+		}
+	}
+	// Brokers hear of a right a moment after it was given.
+	works := func(says string, args []string) (out string) {
+		t.Helper()
+		l.eventually(args[1]+" works", nil, func() (bool, error) {
+			var err error
+			out, err = combined(l.ctx, l.bin, args...)
+			return err == nil && strings.Contains(out, says), fmt.Errorf("%w: %s", err, out)
+		})
+		return out
+	}
+	_, rights := l.aclCommands("rehydrate.md", 5)
+	const readTopics, readGroup, deleteGroup, topicConfigs, clusterConfigs = 0, 1, 2, 3, 4
+	grant := func(which int, words ...string) {
+		t.Helper()
+		for _, w := range words {
+			if !strings.Contains(rights[which], w) {
+				t.Fatalf("docs/rehydrate.md: command %d is %q, want one with %q", which, rights[which], w)
+			}
+		}
+		l.runACL(rights[which])
+	}
+
+	refused(`user "weir" lacks a right on the topic: READ`, planning)
+	grant(readTopics, "--operation Read", "--topic edr")
+	if out := works("sha256", planning); !strings.Contains(out, "DESCRIBE_CONFIGS") {
+		t.Errorf("the plan does not say what it could not ask for:\n%s", out)
+	}
+	refused("READ right on the consumer group", run)
+	refused("READ right on the consumer group", of("status"))
+	grant(readGroup, "--operation Read", "--group weir.rehydrate.")
+	works("not begun", of("status"))
+
+	// The sink's own right.
+	worker := l.bed.start("without-write", run...)
+	l.eventually("the worker says that WRITE is missing", nil, func() (bool, error) {
+		text, err := os.ReadFile(worker.log)
+		return strings.Contains(string(text), "WRITE"), err
+	})
+	l.grantACLs("kafka.md", 1)
+	l.exit(worker, 0)
+	if s := l.status(config, plan); s.State != "done" || s.Counts.Delivered+s.Counts.Duplicates != n {
+		t.Errorf("%+v", s)
+	}
+	if got, err := l.cl.Count(l.ctx, "archive.edr.events"); err != nil || got < n {
+		t.Errorf("%d records in the destination, %v", got, err)
+	}
+	l.command("keygen", "--out", key)
+	works("is sealed", seal)
+	works("everything holds", verify)
+
+	// What nobody needs, and what it is good for.
+	grant(topicConfigs, "--operation DescribeConfigs", "--topic edr")
+	grant(clusterConfigs, "--operation DescribeConfigs", "--cluster")
+	l.eventually("the plan knows the topics' configuration", nil, func() (bool, error) {
+		other := filepath.Join(l.dir, fmt.Sprint(time.Now().UnixNano(), ".json"))
+		out, err := combined(l.ctx, l.bin, append(planning[:len(planning)-1:len(planning)-1], other)...)
+		return err == nil && !strings.Contains(out, "DESCRIBE_CONFIGS"), fmt.Errorf("%w: %s", err, out)
+	})
+	out, err := combined(l.ctx, l.bin, of("run", "--connector", "copy")...) // all is done
+	if err != nil || strings.Contains(out, "do not say how much metadata") {
+		t.Errorf("with DESCRIBE_CONFIGS on the cluster: %v\n%s", err, out)
+	}
+
+	refused("lacks the DELETE right on the consumer group", of("cancel", "--yes"))
+	grant(deleteGroup, "--operation Delete", "--group weir.rehydrate.")
+	works("is removed", of("cancel", "--yes"))
 }
 
 func (l *least) grant(kind kmsg.ACLResourceType, name string, op kmsg.ACLOperation) {
