@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"log/slog"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"weir/buffer"
 	"weir/connector/evidence"
 	"weir/sinks"
+	"weir/sinks/archive"
 	"weir/sinks/bag"
 )
 
@@ -83,7 +85,7 @@ func TestIntegrationBagOnAFullDisk(t *testing.T) {
 	if problems, err := b.Check(t.Context()); err != nil || problems != nil {
 		t.Error(problems, err)
 	}
-	for r, err := range b.Records(o) {
+	for r, err := range b.Records(t.Context(), o, archive.Bounds{Records: math.MaxInt64, Content: math.MaxInt64}) {
 		if err != nil || !acked[r.Offset] {
 			t.Errorf("%v, %v", r, err)
 			continue

@@ -86,8 +86,8 @@ func (s *sealing) rescue(ctx context.Context) error {
 		t := &m.Topics[i]
 		for _, p := range t.Partitions {
 			o := m.Origin(t, p.Partition)
-			records := func() iter.Seq2[*buffer.Record, error] { return bag.Records(s.bag, o) }
-			if err := m.Rescue(t.Name, p.Partition, stopped(ctx, records)); err != nil {
+			records := func() iter.Seq2[*buffer.Record, error] { return bag.Records(ctx, s.bag, o) }
+			if err := m.Rescue(t.Name, p.Partition, records); err != nil {
 				return fmt.Errorf("bag %q: %w", s.bag, err)
 			}
 		}

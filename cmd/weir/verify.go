@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"iter"
 	"log/slog"
+	"math"
 	"os"
 	"os/signal"
 	"path"
@@ -25,6 +26,7 @@ import (
 	"weir/buffer"
 	"weir/config"
 	"weir/connector/evidence"
+	"weir/sinks/archive"
 	"weir/sinks/bag"
 )
 
@@ -279,27 +281,22 @@ func (o *openedBag) fault(place, problem string) {
 	o.faults = append(o.faults, evidence.Fault{Place: place, Problem: problem})
 }
 
-// stream reads the records of a partition from the bag.
+// stream reads the records of a partition from the bag, no more of them than the
+// manifest says that there are.
 func (o *openedBag) stream(ctx context.Context, of *buffer.Origin) evidence.Stream {
-	return stopped(ctx, func() iter.Seq2[*buffer.Record, error] { return o.Records(of) })
+	_, p := o.manifest.Find(of.Topic, of.Partition)
+	bounds := archive.Bounds{Records: saturated(p.Records.Size), Content: saturated(p.Counts.Bytes), Faults: maxLineFaults}
+	if r := p.Rescued; r != nil { // how much these hold is not said
+		bounds.Records, bounds.Content = saturated(p.Records.Size+min(r.Size, math.MaxUint64-p.Records.Size)), math.MaxInt64
+	}
+	return func() iter.Seq2[*buffer.Record, error] { return o.Records(ctx, of, bounds) }
 }
 
-// stopped is a stream that ends with an error when ctx is done.
-func stopped(ctx context.Context, stream evidence.Stream) evidence.Stream {
-	return func() iter.Seq2[*buffer.Record, error] {
-		return func(yield func(*buffer.Record, error) bool) {
-			for r, err := range stream() {
-				if ctx.Err() != nil {
-					yield(nil, ctx.Err())
-					return
-				}
-				if !yield(r, err) {
-					return
-				}
-			}
-		}
-	}
-}
+// maxLineFaults is after how many lines that hold no record the rest of a partition
+// is not read.
+const maxLineFaults = 50
+
+func saturated(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
 
 // alsoCheck checks more of a partition's records, which hold.
 type alsoCheck func(*verdict, *partitionVerdict, evidence.Stream) error
@@ -509,8 +506,16 @@ func (v *verification) prove(ctx context.Context, key ed25519.PublicKey, out io.
 	if seal == nil {
 		return fmt.Errorf("%w: the case has no topic %q with a partition %d", evidence.ErrNotInCase, topic, partition)
 	}
+	origin := b.manifest.Origin(t, partition)
+	problems, err := b.CheckRecords(ctx, origin)
+	if err != nil {
+		return err
+	}
+	if len(problems) > 0 {
+		return fmt.Errorf("bag %s: %w: %s", v.bag, errDoesNotHold, faultsOf(problems)[0])
+	}
 	checkpoint := string(b.files[evidence.CheckpointFile(topic, partition)])
-	p, err := b.manifest.Prove(topic, partition, offset, b.stream(ctx, b.manifest.Origin(t, partition)), checkpoint)
+	p, err := b.manifest.Prove(topic, partition, offset, b.stream(ctx, origin), checkpoint)
 	if errors.Is(err, evidence.ErrNotInCase) {
 		err = fmt.Errorf("%s: %w (it may lie in a gap, outside of the time range, or be filtered out)", v.record, err)
 	}

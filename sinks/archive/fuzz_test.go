@@ -51,6 +51,9 @@ func FuzzLine(f *testing.F) {
 		if r.Shape == 0 && !same(r, back) {
 			t.Errorf("%+v comes back as %+v", r, back)
 		}
+		if len(line) > longest(r) {
+			t.Errorf("%d bytes, and at most %d are read", len(line), longest(r))
+		}
 	})
 }
 

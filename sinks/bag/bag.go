@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"weir/buffer"
+	"weir/regular"
 	"weir/sinks"
 	"weir/sinks/archive"
 )
@@ -180,7 +181,7 @@ func mine(root *os.Root, plan []byte) error {
 		}
 		empty = empty && e.Name() == tagFolder
 	}
-	there, err := readFile(root, PlanFile, int64(len(plan))+1)
+	there, err := regular.ReadIn(root, PlanFile, int64(len(plan))+1)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && empty:
 		return onlyPart(root)

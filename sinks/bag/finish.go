@@ -18,6 +18,7 @@ import (
 	"strings"
 	"unicode"
 
+	"weir/regular"
 	"weir/sinks/archive"
 )
 
@@ -25,7 +26,9 @@ import (
 type entry struct {
 	name string
 	sum  [sha256.Size]byte
-	size int64 // not in the manifest
+	// Not in the manifest.
+	size  int64
+	whole bool // the checksum is the one that is listed
 }
 
 // Finish makes a bag of what was filled according to plan, with tag files, named
@@ -169,7 +172,7 @@ func hashAll(ctx context.Context, root *os.Root, folder string) ([]entry, error)
 
 func hashFile(ctx context.Context, root *os.Root, name string) (entry, error) {
 	e := entry{name: name}
-	f, err := openRegular(root, name)
+	f, err := regular.OpenIn(root, name)
 	if err != nil {
 		return e, err
 	}

@@ -6,17 +6,17 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"iter"
+	"maps"
+	"math"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 
 	"weir/buffer"
+	"weir/regular"
 	"weir/sinks/archive"
 )
 
@@ -25,10 +25,10 @@ type Problem struct{ File, What string }
 
 // Bag is a finished bag that is read.
 type Bag struct {
-	dir  string
 	root *os.Root
-	// After a Check.
-	payload []entry
+	// After a check.
+	checked string             // the folder; empty: nothing was checked
+	payload map[string][]entry // by folder
 	files   int
 }
 
@@ -45,7 +45,7 @@ func OpenBag(dir string) (*Bag, error) {
 		}
 		return nil, fmt.Errorf("bag %q: %w", dir, err)
 	}
-	return &Bag{dir: dir, root: root}, nil
+	return &Bag{root: root}, nil
 }
 
 // Close closes the bag's folder.
@@ -56,7 +56,7 @@ const maxTag = 64 << 20
 
 // Tag reads a tag file, named relative to the folder weir.
 func (b *Bag) Tag(name string) ([]byte, error) {
-	return readFile(b.root, path.Join(tagFolder, name), maxTag)
+	return regular.ReadIn(b.root, path.Join(tagFolder, name), maxTag)
 }
 
 // Tags are the names of the tag files below weir, in their order.
@@ -71,24 +71,35 @@ func (b *Bag) Tags() ([]string, error) {
 	return names, err
 }
 
+// maxFiles bounds the files of a bag that are looked at: each is remembered.
+const maxFiles = 1 << 20
+
 // Check checks the bag as RFC 8493 says, and more strictly: it must be complete and
 // valid, hold nothing that no manifest lists, and be written as Finish writes it to
 // the last byte. Each file is read once.
 //
 // Errors: of the disk, and of ctx. What is wrong with the bag is no error.
-func (b *Bag) Check(ctx context.Context) ([]Problem, error) {
+func (b *Bag) Check(ctx context.Context) ([]Problem, error) { return b.check(ctx, ".") }
+
+// CheckRecords is Check of nothing but the files with the records of o, and of the
+// lists.
+func (b *Bag) CheckRecords(ctx context.Context, o *buffer.Origin) ([]Problem, error) {
+	return b.check(ctx, Folder(o))
+}
+
+func (b *Bag) check(ctx context.Context, folder string) ([]Problem, error) {
 	var found []Problem
 	problem := func(file, format string, args ...any) {
 		found = append(found, Problem{file, fmt.Sprintf(format, args...)})
 	}
-	if text, err := readFile(b.root, declaration, maxTag); err != nil {
+	if text, err := regular.ReadIn(b.root, declaration, maxTag); err != nil {
 		return nil, err
 	} else if string(text) != declared {
 		problem(declaration, "it does not say what it should: version 1.0 and UTF-8")
 	}
 	listed := map[string]entry{}
 	for _, name := range []string{payloadList, tagList} {
-		text, err := readFile(b.root, name, maxTag)
+		text, err := regular.ReadIn(b.root, name, maxTag)
 		if errors.Is(err, fs.ErrNotExist) {
 			problem(name, "it is missing")
 			continue
@@ -104,12 +115,14 @@ func (b *Bag) Check(ctx context.Context) ([]Problem, error) {
 				problem(name, "it lists %q, which does not belong there", e.name)
 				continue
 			}
-			listed[e.name] = e
+			if folder == "." || strings.HasPrefix(e.name, folder+"/") {
+				listed[e.name] = e
+			}
 		}
 	}
 	there := map[string]bool{}
-	b.payload, b.files = nil, 0
-	err := fs.WalkDir(b.root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
+	b.checked, b.payload, b.files = folder, map[string][]entry{}, 0
+	look := func(name string, e fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return err
@@ -118,6 +131,9 @@ func (b *Bag) Check(ctx context.Context) ([]Problem, error) {
 		case !e.Type().IsRegular():
 			problem(name, "it is not a regular file")
 			return nil
+		case b.files == maxFiles:
+			problem(name, "it is one more than the %d files that are looked at", maxFiles)
+			return fs.SkipAll
 		}
 		b.files++
 		if name == tagList {
@@ -127,22 +143,32 @@ func (b *Bag) Check(ctx context.Context) ([]Problem, error) {
 		want, ok := listed[name]
 		if !ok {
 			problem(name, "no manifest lists it: it was put there later, or its name was changed")
+		}
+		payload := strings.HasPrefix(name, dataFolder+"/")
+		if !ok && !payload {
 			return nil
 		}
 		got, err := hashFile(ctx, b.root, name)
 		if err != nil {
 			return err
 		}
-		if got.sum != want.sum {
+		got.whole = ok && got.sum == want.sum
+		if ok && !got.whole {
 			problem(name, "its SHA-256 is %x, the manifest says %x: the file, or the line about it, was changed", got.sum, want.sum)
 		}
-		if strings.HasPrefix(name, dataFolder+"/") {
-			b.payload = append(b.payload, got)
+		if payload {
+			b.payload[path.Dir(name)] = append(b.payload[path.Dir(name)], got)
 		}
 		return nil
-	})
-	if err != nil {
-		return nil, err
+	}
+	err := regular.Folder(b.root, folder)
+	switch {
+	case err == nil:
+		if err := fs.WalkDir(b.root.FS(), folder, look); err != nil {
+			return nil, err
+		}
+	case !errors.Is(err, fs.ErrNotExist): // else as what is listed in it
+		problem(folder, "%v", err)
 	}
 	for name := range listed {
 		if !there[name] {
@@ -157,11 +183,15 @@ func (b *Bag) Check(ctx context.Context) ([]Problem, error) {
 
 // CheckInfo says whether bag-info.txt has these fields, after a Check.
 func (b *Bag) CheckInfo(fields []Field) []Problem {
-	text, err := readFile(b.root, infoFile, maxTag)
+	text, err := regular.ReadIn(b.root, infoFile, maxTag)
 	if err != nil {
 		return []Problem{{infoFile, err.Error()}}
 	}
-	if !bytes.Equal(text, info(fields, b.payload)) {
+	var payload []entry
+	for _, files := range b.payload {
+		payload = append(payload, files...)
+	}
+	if !bytes.Equal(text, info(fields, payload)) {
 		return []Problem{{infoFile, "it does not say what follows from the signed manifest and the payload"}}
 	}
 	return nil
@@ -175,33 +205,82 @@ func (b *Bag) CheckPlaces(origins []*buffer.Origin) []Problem {
 		folders[Folder(o)] = append(folders[Folder(o)], o)
 	}
 	var found []Problem
-	for _, e := range b.payload {
-		if !slices.ContainsFunc(folders[path.Dir(e.name)], func(o *buffer.Origin) bool { return archive.Ours(o, path.Base(e.name)) }) {
-			found = append(found, Problem{e.name, "it is not a file of a partition of the case"})
+	for _, folder := range slices.Sorted(maps.Keys(b.payload)) {
+		for _, e := range b.payload[folder] {
+			if !slices.ContainsFunc(folders[folder], func(o *buffer.Origin) bool { return archive.Ours(o, path.Base(e.name)) }) {
+				found = append(found, Problem{e.name, "it is not a file of a partition of the case"})
+			}
 		}
 	}
 	return found
 }
 
-// Records yields the records of a partition as they were stored. Errors name the
-// file and the line, and stand in the place of what they are about.
-func (b *Bag) Records(o *buffer.Origin) iter.Seq2[*buffer.Record, error] { return Records(b.dir, o) }
-
-// Records is Bag.Records of a bag that need not be finished.
-func Records(dir string, o *buffer.Origin) iter.Seq2[*buffer.Record, error] {
+// Records yields the records of a partition as they were stored, as far as bounds
+// allow, after a check of its files: one whose checksum is not right is not read.
+// Errors name the file and the line, and stand in the place of what they are about;
+// see archive.ReadFile.
+func (b *Bag) Records(ctx context.Context, o *buffer.Origin, bounds archive.Bounds) iter.Seq2[*buffer.Record, error] {
 	return func(yield func(*buffer.Record, error) bool) {
 		folder := Folder(o)
-		path := filepath.Join(dir, filepath.FromSlash(folder))
-		if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		if b.checked != "." && b.checked != folder {
+			yield(nil, fmt.Errorf("%s was not checked", folder))
+			return
+		}
+		records(ctx, b.root, b.payload[folder], &bounds, yield)
+	}
+}
+
+// Records is Bag.Records of a bag of ours that need not be finished, and of which
+// nothing was checked.
+func Records(ctx context.Context, dir string, o *buffer.Origin) iter.Seq2[*buffer.Record, error] {
+	return func(yield func(*buffer.Record, error) bool) {
+		root, err := os.OpenRoot(dir)
+		if err != nil {
+			yield(nil, fmt.Errorf("bag %q: %w", dir, err))
+			return
+		}
+		defer func() { _ = root.Close() }()
+		folder := Folder(o)
+		if err = regular.Folder(root, folder); errors.Is(err, fs.ErrNotExist) {
 			return // a partition without a record
 		}
-		for r, err := range archive.Read(path) {
-			if err != nil {
-				err = fmt.Errorf("%s: %w", folder, err)
-			}
-			if !yield(r, err) {
+		var found []fs.DirEntry
+		if err == nil {
+			found, err = fs.ReadDir(root.FS(), folder)
+		}
+		if err != nil {
+			yield(nil, fmt.Errorf("bag %q: %w", dir, err))
+			return
+		}
+		var files []entry
+		for _, e := range found {
+			files = append(files, entry{name: path.Join(folder, e.Name()), whole: true})
+		}
+		records(ctx, root, files, &archive.Bounds{Records: math.MaxInt64, Content: math.MaxInt64}, yield)
+	}
+}
+
+// records yields the records of those of the files that have some.
+func records(ctx context.Context, root *os.Root, files []entry, bounds *archive.Bounds, yield func(*buffer.Record, error) bool) {
+	for _, e := range files {
+		if !archive.Holds(e.name) {
+			continue
+		}
+		f, err := regular.OpenIn(root, e.name)
+		if err == nil && !e.whole {
+			_ = f.Close()
+			err = fmt.Errorf("%q: its checksum is wrong, or it has none, so its records are not read", e.name)
+		}
+		if err != nil {
+			if !yield(nil, err) {
 				return
 			}
+			continue
+		}
+		more := archive.ReadFile(ctx, f, e.name, bounds, yield)
+		_ = f.Close()
+		if !more {
+			return
 		}
 	}
 }
@@ -230,33 +309,6 @@ func parseList(text []byte) ([]entry, error) {
 		return all, errors.New("it is not written as weir writes it")
 	}
 	return all, nil
-}
-
-// openRegular opens a file that is one, and waits for nobody.
-func openRegular(root *os.Root, name string) (*os.File, error) {
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, err
-	}
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		_ = f.Close()
-		return nil, errors.Join(err, fmt.Errorf("%q is not a regular file", name))
-	}
-	return f, nil
-}
-
-// readFile reads a file of at most so many bytes.
-func readFile(root *os.Root, name string, limit int64) ([]byte, error) {
-	f, err := openRegular(root, name)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(content)) > limit {
-		err = fmt.Errorf("%q is longer than %d bytes", name, limit)
-	}
-	return content, err
 }
 
 // Files is how many files the bag has, after a Check.

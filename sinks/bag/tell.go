@@ -10,6 +10,8 @@ import (
 	"path"
 	"sync"
 	"syscall"
+
+	"weir/regular"
 )
 
 // teller keeps texts that are told piece by piece while a bag is filled.
@@ -117,7 +119,7 @@ func Told(dir, name string) ([]byte, error) {
 		return nil, fmt.Errorf("bag %q: %w", dir, err)
 	}
 	defer func() { _ = root.Close() }()
-	text, err := readFile(root, path.Join(tagFolder, name), maxTag)
+	text, err := regular.ReadIn(root, path.Join(tagFolder, name), maxTag)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
