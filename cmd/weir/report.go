@@ -19,6 +19,7 @@ import (
 	"weir/buffer"
 	"weir/cmd/weir/casereport"
 	"weir/connector/evidence"
+	"weir/sinks/bag"
 )
 
 func reportCommand() *cobra.Command {
@@ -88,9 +89,13 @@ func (r *reporting) run(ctx context.Context) error {
 	if found.manifest == nil {
 		return fmt.Errorf("%s %s: %w: %s", found.What, found.Path, errDoesNotHold, found.Faults[0])
 	}
+	payload, err := evidence.EncodeJSON(found.manifest) // its one form, and so what was signed
+	if err != nil {
+		return err
+	}
 	v, _ := buildVersion()
 	c := &casereport.Case{
-		Manifest: found.manifest, ManifestHash: sha256.Sum256(found.files[evidence.FileManifest]), KeyID: found.KeyID, KeyGiven: found.KeyOf == keyGiven,
+		Manifest: found.manifest, ManifestHash: sha256.Sum256(payload), KeyID: found.KeyID, KeyGiven: found.KeyOf == keyGiven,
 		Faults: found.Faults, RecordsRead: found.What == "bag", Written: time.Now(), Tool: "weir " + v,
 	}
 	for _, t := range found.manifest.Topics {
@@ -100,7 +105,7 @@ func (r *reporting) run(ctx context.Context) error {
 			c.Timelines = append(c.Timelines, casereport.NewTimeline(t.Name, found.manifest.Request.From, found.manifest.Request.To))
 		}
 	}
-	if c.Custody, err = found.custody(); err != nil {
+	if c.Custody, err = r.entries(found.manifest); err != nil {
 		c.Custody = nil // it is among the faults
 	}
 	if err := r.note(evidence.ActionReport, found.Case, map[string]any{"what": found.What, "path": found.Path, "holds": len(found.Faults) == 0, "key_id": found.KeyID}); err != nil {
@@ -127,16 +132,35 @@ func (r *reporting) run(ctx context.Context) error {
 	return nil
 }
 
-// custody are the entries of the case's custody logs.
-func (d *verdict) custody() ([][]evidence.Entry, error) {
-	var logs [][]evidence.Entry
-	for i := range d.manifest.Custody {
-		content, ok := d.files[evidence.CustodyFile(i)]
-		if !ok {
-			return nil, errors.New("a custody log is missing")
+// entries are those of the case's custody logs.
+func (r *reporting) entries(m *evidence.Manifest) ([][]evidence.Entry, error) {
+	if r.bag != "" {
+		b, err := bag.OpenBag(r.bag)
+		if err != nil {
+			return nil, err
 		}
+		defer b.Close()
+		return custodyEntries(m, b.Tag)
+	}
+	root, err := os.OpenRoot(r.manifest)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = root.Close() }()
+	return custodyEntries(m, readerIn(root))
+}
+
+func custodyEntries(m *evidence.Manifest, read evidence.Reader) ([][]evidence.Entry, error) {
+	var logs [][]evidence.Entry
+	left := int64(evidence.MaxCustody)
+	for i := range m.Custody {
+		content, err := read(evidence.CustodyFile(i), left)
+		if err != nil {
+			return nil, err
+		}
+		left -= int64(len(content))
 		var entries []evidence.Entry
-		_, err := evidence.DecodeCustody(bytes.NewReader(content), d.Case, func(e *evidence.Entry) error {
+		_, err = evidence.DecodeCustody(bytes.NewReader(content), m.Case, func(e *evidence.Entry) error {
 			entries = append(entries, *e)
 			return nil
 		})

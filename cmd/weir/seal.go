@@ -20,6 +20,7 @@ import (
 
 	"weir/buffer"
 	"weir/connector/evidence"
+	"weir/regular"
 	"weir/sinks/bag"
 )
 
@@ -157,11 +158,13 @@ func openCustody(path, caseID string) *evidence.Custody {
 func readCustodies(paths []string, m *evidence.Manifest) ([][]byte, error) {
 	m.Custody, m.Trouble, m.Started = []evidence.CustodyHead{}, evidence.Trouble{}, time.Time{}
 	var logs [][]byte
+	left := int64(evidence.MaxCustody)
 	for _, path := range paths {
-		log, err := os.ReadFile(path)
+		log, err := regular.Read(path, left)
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("custody log %w", err)
 		}
+		left -= int64(len(log))
 		head, err := evidence.DecodeCustody(bytes.NewReader(log), m.Case, func(e *evidence.Entry) error {
 			if e.Action == evidence.ActionStart && (m.Started.IsZero() || e.Time.Before(m.Started)) {
 				m.Started = e.Time

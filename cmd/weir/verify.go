@@ -14,6 +14,7 @@ import (
 	"os/signal"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -26,6 +27,7 @@ import (
 	"weir/buffer"
 	"weir/config"
 	"weir/connector/evidence"
+	"weir/regular"
 	"weir/sinks/archive"
 	"weir/sinks/bag"
 )
@@ -102,8 +104,8 @@ type verdict struct {
 	Faults []evidence.Fault `json:"faults"`
 
 	manifest *evidence.Manifest
-	files    map[string][]byte // of the case, as far as they are there
-	held     *buffer.Record    // of a proof
+	names    []string       // of the case's files
+	held     *buffer.Record // of a proof
 }
 
 // partitionVerdict is about one partition.
@@ -236,7 +238,7 @@ type openedBag struct {
 	key      ed25519.PublicKey
 	keyOf    string
 	faults   []evidence.Fault
-	files    map[string][]byte
+	names    []string // of the case's files
 }
 
 // openBag opens a bag and checks the files of its case. Without a key that in the
@@ -248,37 +250,31 @@ func openBag(dir string, key ed25519.PublicKey) (*openedBag, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &openedBag{Bag: b, key: key, keyOf: keyGiven, files: map[string][]byte{}}
-	names, err := b.Tags()
-	if err != nil {
+	o := &openedBag{Bag: b, key: key, keyOf: keyGiven}
+	if o.names, err = b.Tags(); err != nil {
 		b.Close()
 		return nil, err
 	}
-	for _, name := range names {
-		content, err := b.Tag(name)
-		if err != nil {
-			o.fault(bag.TagFolder+"/"+name, err.Error())
-			continue
-		}
-		o.files[name] = content
+	fault := func(name, problem string) {
+		o.faults = append(o.faults, evidence.Fault{Place: bag.TagFolder + "/" + name, Problem: problem})
 	}
 	if o.key == nil {
 		o.keyOf = keyInBag
-		if o.key, err = evidence.ParsePublicKey(o.files[evidence.FilePublicKey]); err != nil {
-			o.fault(bag.TagFolder+"/"+evidence.FilePublicKey, err.Error())
+		text, err := b.Tag(evidence.FilePublicKey, evidence.MaxKey)
+		if err == nil {
+			o.key, err = evidence.ParsePublicKey(text)
+		}
+		if err != nil {
+			fault(evidence.FilePublicKey, err.Error())
 			return o, nil
 		}
 	}
-	m, faults := evidence.CheckFiles(o.key, o.files)
+	m, faults := evidence.CheckFiles(o.key, o.names, b.Tag)
 	o.manifest = m
 	for _, f := range faults {
-		o.fault(bag.TagFolder+"/"+f.Place, f.Problem)
+		fault(f.Place, f.Problem)
 	}
 	return o, nil
-}
-
-func (o *openedBag) fault(place, problem string) {
-	o.faults = append(o.faults, evidence.Fault{Place: place, Problem: problem})
 }
 
 // stream reads the records of a partition from the bag, no more of them than the
@@ -314,7 +310,7 @@ func verifyBag(ctx context.Context, dir string, key ed25519.PublicKey, seen func
 		return nil, err
 	}
 	d := newVerdict("bag", dir, b.manifest, b.key, b.keyOf)
-	d.Files, d.files = b.Files(), b.files
+	d.Files, d.names = b.Files(), b.names
 	d.Faults = faultsOf(problems)
 	d.Faults = append(d.Faults, b.faults...)
 	if b.manifest == nil {
@@ -348,7 +344,7 @@ func (d *verdict) records(streams func(of *buffer.Origin) evidence.Stream, seen 
 		t, seal := d.manifest.Find(p.Topic, p.Partition)
 		stream := streams(d.manifest.Origin(t, p.Partition))
 		faults := d.manifest.Check(p.Topic, p.Partition, stream, look)
-		_, listed := d.files[evidence.GapFile(p.Topic, p.Partition)] // and checked, if it is there
+		_, listed := slices.BinarySearch(d.names, evidence.GapFile(p.Topic, p.Partition)) // and checked, if it is there
 		p.RecordsRead, p.GapsRecomputed, p.Holds = true, listed || seal.GapsListed(), len(faults) == 0
 		d.Faults = append(d.Faults, faults...)
 		if p.Holds && also != nil {
@@ -398,16 +394,17 @@ func verifyManifest(name string, key ed25519.PublicKey) (*verdict, error) {
 		return nil, err
 	}
 	if info.IsDir() {
-		files, err := readCase(name)
+		root, names, err := openCaseFolder(name)
 		if err != nil {
 			return nil, err
 		}
-		m, faults := evidence.CheckFiles(key, files)
+		defer func() { _ = root.Close() }()
+		m, faults := evidence.CheckFiles(key, names, readerIn(root))
 		d := newVerdict("case", name, m, key, keyGiven)
-		d.Files, d.files, d.Faults = len(files), files, append(d.Faults, faults...)
+		d.Files, d.names, d.Faults = len(names), names, append(d.Faults, faults...)
 		return d, nil
 	}
-	text, err := os.ReadFile(name)
+	text, err := regular.Read(name, evidence.MaxManifest)
 	if err != nil {
 		return nil, err
 	}
@@ -416,21 +413,19 @@ func verifyManifest(name string, key ed25519.PublicKey) (*verdict, error) {
 	d.Files = 1
 	if err != nil {
 		d.Faults = append(d.Faults, evidence.Fault{Place: name, Problem: err.Error()})
-		return d, nil
 	}
-	payload, err := evidence.EncodeJSON(m) // its one form, and so what was signed
-	d.files = map[string][]byte{evidence.FileManifest: payload}
-	return d, err
+	return d, nil
 }
 
-// readCase reads the files of a case from a folder.
-func readCase(dir string) (map[string][]byte, error) {
-	files := map[string][]byte{}
-	root, err := os.OpenRoot(dir)
-	if err != nil {
-		return nil, err
+// maxCaseFiles bounds the files of a case in a folder.
+const maxCaseFiles = 1 << 20
+
+// openCaseFolder opens a folder with the files of a case, whose names it returns in
+// their order.
+func openCaseFolder(dir string) (root *os.Root, names []string, err error) {
+	if root, err = os.OpenRoot(dir); err != nil {
+		return nil, nil, err
 	}
-	defer func() { _ = root.Close() }()
 	err = fs.WalkDir(root.FS(), ".", func(name string, e fs.DirEntry, err error) error {
 		if err != nil || e.IsDir() {
 			return err
@@ -438,15 +433,28 @@ func readCase(dir string) (map[string][]byte, error) {
 		if !e.Type().IsRegular() {
 			return fmt.Errorf("%q is not a regular file", path.Join(filepath.ToSlash(dir), name))
 		}
-		files[name], err = root.ReadFile(name)
-		return err
+		if len(names) == maxCaseFiles {
+			return fmt.Errorf("%q has more than %d files: it is no case", dir, maxCaseFiles)
+		}
+		names = append(names, name)
+		return nil
 	})
-	return files, err
+	if err != nil {
+		_ = root.Close()
+		return nil, nil, err
+	}
+	slices.Sort(names)
+	return root, names, nil
+}
+
+// readerIn reads the files in a folder.
+func readerIn(root *os.Root) evidence.Reader {
+	return func(name string, limit int64) ([]byte, error) { return regular.ReadIn(root, name, limit) }
 }
 
 // verifyProof checks the proof of one record, with a manifest if there is one.
 func verifyProof(name, manifest string, key ed25519.PublicKey) (*verdict, error) {
-	text, err := os.ReadFile(name)
+	text, err := regular.Read(name, evidence.MaxProof)
 	if err != nil {
 		return nil, err
 	}
@@ -470,7 +478,7 @@ func verifyProof(name, manifest string, key ed25519.PublicKey) (*verdict, error)
 		if info, err := os.Stat(manifest); err == nil && info.IsDir() { // of a case
 			manifest = filepath.Join(manifest, filepath.FromSlash(evidence.FileEnvelope))
 		}
-		text, err := os.ReadFile(manifest)
+		text, err := regular.Read(manifest, evidence.MaxManifest)
 		if err != nil {
 			return nil, err
 		}
@@ -514,8 +522,11 @@ func (v *verification) prove(ctx context.Context, key ed25519.PublicKey, out io.
 	if len(problems) > 0 {
 		return fmt.Errorf("bag %s: %w: %s", v.bag, errDoesNotHold, faultsOf(problems)[0])
 	}
-	checkpoint := string(b.files[evidence.CheckpointFile(topic, partition)])
-	p, err := b.manifest.Prove(topic, partition, offset, b.stream(ctx, origin), checkpoint)
+	checkpoint, err := b.Tag(evidence.CheckpointFile(topic, partition), evidence.MaxCheckpoint)
+	if err != nil {
+		return err
+	}
+	p, err := b.manifest.Prove(topic, partition, offset, b.stream(ctx, origin), string(checkpoint))
 	if errors.Is(err, evidence.ErrNotInCase) {
 		err = fmt.Errorf("%s: %w (it may lie in a gap, outside of the time range, or be filtered out)", v.record, err)
 	}

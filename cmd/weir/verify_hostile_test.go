@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -96,4 +98,47 @@ func partitionLine(out, partition string) string {
 		}
 	}
 	return ""
+}
+
+// A pipe has nobody at its other end, and a file may be of any length: neither is
+// waited for, nor read into memory.
+func TestFilesOfACaseThatAreNoneAreRefused(t *testing.T) {
+	c := newTestCase(t)
+	key := c.key + ".pub"
+	pipe, long := filepath.Join(c.dir, "pipe"), filepath.Join(c.dir, "long")
+	if err := errors.Join(syscall.Mkfifo(pipe, 0o600), os.WriteFile(long, nil, 0o600), os.Truncate(long, 1<<40)); err != nil {
+		t.Fatal(err)
+	}
+	proof, _, _ := weir(t, "verify", "--bag", c.bag, "--record", "win.security/0/63")
+	good := filepath.Join(c.dir, "proof")
+	if err := os.WriteFile(good, []byte(proof), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]string{pipe: "not a regular file", long: "too long"} {
+		for _, args := range [][]string{
+			{"--manifest", path},
+			{"--manifest", path, "--kafka"},
+			{"--proof", path},
+			{"--proof", good, "--manifest", path},
+		} {
+			if out, errs, code := weir(t, append([]string{"verify", "--key", key}, args...)...); code != exitFailed || !strings.Contains(errs, want) {
+				t.Errorf("%q: %d %s%s", args, code, out, errs)
+			}
+		}
+		m := *c.manifest
+		if _, err := readCustodies([]string{path}, &m); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	// Among the files of a case they are faults, and all others are checked.
+	folder := filepath.Join(c.dir, "case")
+	for i, name := range []string{"public-key.pem", "manifest.json", "plan.json", "custody/1.ndjson", "checkpoints/win.security/0/records.txt", "manifest.dsse.json"} {
+		if err := os.Truncate(filepath.Join(folder, name), 1<<40); err != nil {
+			t.Fatal(err)
+		}
+		out, errs, code := weir(t, "verify", "--manifest", folder, "--key", key)
+		if n := strings.Count(out, "too long"); code != exitFailed || name != "manifest.dsse.json" && n != i+1 || !strings.Contains(out, name+`: "`+name+`": the file is too long`) {
+			t.Errorf("%s: %d %s%s", name, code, out, errs)
+		}
+	}
 }

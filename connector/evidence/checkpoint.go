@@ -74,8 +74,8 @@ func VerifierKey(key ed25519.PublicKey, keyName string) (string, error) {
 // OpenCheckpoint checks the signature of a checkpoint and returns its tree.
 // Signatures of others, such as witnesses, are not looked at.
 func OpenCheckpoint(key ed25519.PublicKey, keyName string, text []byte) (origin string, head TreeHead, err error) {
-	if len(text) > maxCheckpoint {
-		return "", head, fmt.Errorf("longer than the %d bytes that a checkpoint may have", maxCheckpoint)
+	if len(text) > MaxCheckpoint {
+		return "", head, fmt.Errorf("longer than the %d bytes that a checkpoint may have", MaxCheckpoint)
 	}
 	vkey, err := VerifierKey(key, keyName)
 	if err != nil {
@@ -117,9 +117,9 @@ func OpenCheckpoint(key ed25519.PublicKey, keyName string, text []byte) (origin 
 	return origin, head, nil
 }
 
-// maxCheckpoint bounds a checkpoint that is read: it may carry signatures of
+// MaxCheckpoint bounds a checkpoint that is read: it may carry signatures of
 // witnesses.
-const maxCheckpoint = 64 << 10
+const MaxCheckpoint = 64 << 10
 
 // signer signs notes. The package's own wants a key in a text of its own.
 type signer struct {

@@ -8,11 +8,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
 	"time"
+
+	"weir/regular"
 )
 
 // Action is what was done with a case.
@@ -71,6 +72,10 @@ func OpenCustody(path, caseID, who, host, tool string) *Custody {
 
 // maxEntry bounds a line of a custody log.
 const maxEntry = 1 << 20
+
+// MaxCustody bounds the custody logs of a sealed case, all of them together: tens
+// of thousands of entries.
+const MaxCustody = 16 << 20
 
 // Add appends an entry, which is durable when it returns. Several processes may
 // add to one log: each locks it for as long as it takes.
@@ -248,14 +253,11 @@ func readEntry(in *bufio.Reader) ([]byte, error) {
 //
 // Errors: *CustodyError; it ends in the middle of an entry; of the disk.
 func ReadCustody(path, caseID string, visit func(e *Entry) error) (CustodyHead, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := regular.Open(path)
 	if err != nil {
 		return CustodyHead{}, err
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
-		return CustodyHead{}, errors.Join(err, fs.ErrInvalid)
-	}
 	return DecodeCustody(f, caseID, visit)
 }
 

@@ -12,9 +12,9 @@ const ManifestType = "application/vnd.weir.manifest+json"
 // Envelope is a signed text: DSSE 1.0
 // (https://github.com/secure-systems-lab/dsse/blob/master/envelope.md).
 type Envelope struct {
-	PayloadType string      `json:"payloadType"`
-	Payload     []byte      `json:"payload"` // base64 with padding
-	Signatures  []Signature `json:"signatures"`
+	PayloadType string          `json:"payloadType"`
+	Payload     []byte          `json:"payload"` // base64 with padding
+	Signatures  List[Signature] `json:"signatures"`
 }
 
 // Signature is one signature of an envelope.
@@ -38,8 +38,8 @@ func Seal(key ed25519.PrivateKey, kind string, payload []byte) Envelope {
 	return Envelope{kind, payload, []Signature{{KeyID(public), ed25519.Sign(key, preAuth(kind, payload))}}}
 }
 
-// Verify checks that key signed the envelope as a text of that kind, and that no
-// signature by it is wrong. Those of others are not looked at: their keys are not
+// Verify checks that key signed the envelope as a text of that kind, once, and that
+// its signature is not wrong. Those of others are not looked at: their keys are not
 // known.
 func (e *Envelope) Verify(key ed25519.PublicKey, kind string) error {
 	if e.PayloadType != kind {
@@ -49,6 +49,9 @@ func (e *Envelope) Verify(key ed25519.PublicKey, kind string) error {
 	for _, s := range e.Signatures {
 		if s.KeyID != id {
 			continue
+		}
+		if signed {
+			return fmt.Errorf("%w: that of the key %s is there twice", ErrSignature, id)
 		}
 		if !ed25519.Verify(key, preAuth(kind, e.Payload), s.Sig) {
 			return fmt.Errorf("%w: that of the key %s", ErrSignature, id)
@@ -61,6 +64,9 @@ func (e *Envelope) Verify(key ed25519.PublicKey, kind string) error {
 	return nil
 }
 
+// maxSignatures bounds the signatures of an envelope.
+const maxSignatures = 100
+
 // DecodeEnvelope reads an envelope as weir writes it.
 func DecodeEnvelope(text []byte) (*Envelope, error) {
 	e := new(Envelope)
@@ -69,6 +75,9 @@ func DecodeEnvelope(text []byte) (*Envelope, error) {
 	}
 	if len(e.Signatures) == 0 {
 		return nil, errors.New("not an envelope: it has no signature")
+	}
+	if len(e.Signatures) > maxSignatures {
+		return nil, fmt.Errorf("not an envelope: it has %d signatures, and more than %d are not looked at", len(e.Signatures), maxSignatures)
 	}
 	return e, nil
 }

@@ -57,7 +57,11 @@ func (m *Manifest) Files(key ed25519.PrivateKey, plan []byte, custody [][]byte) 
 	if len(custody) != len(m.Custody) {
 		return nil, fmt.Errorf("%d custody logs, and the manifest speaks of %d", len(custody), len(m.Custody))
 	}
+	left := MaxCustody
 	for i, log := range custody {
+		if left -= len(log); left < 0 {
+			return nil, fmt.Errorf("the custody logs are longer than the %d bytes that are read", MaxCustody)
+		}
 		if head, err := DecodeCustody(bytes.NewReader(log), m.Case, nil); err != nil || head != m.Custody[i] {
 			return nil, fmt.Errorf("custody log %d is not the one that the manifest speaks of (%w)", i+1, err)
 		}
@@ -79,81 +83,131 @@ func CheckpointFile(topic string, partition int32) string {
 	return NamedCheckpoint{Topic: topic, Partition: partition, Tree: treeRecords}.file()
 }
 
-// CheckFiles checks the files of a sealed case against each other, and the
-// signatures with key. m is nil when the manifest cannot be believed.
-func CheckFiles(key ed25519.PublicKey, files map[string][]byte) (m *Manifest, faults []Fault) {
-	fault := func(name string, err error) { faults = append(faults, Fault{name, err.Error()}) }
-	missing := fmt.Errorf("it is missing")
-	text, ok := files[FileEnvelope]
-	if !ok {
+// maxPlan bounds a plan that is read, maxGapList a list of gaps.
+const (
+	maxPlan    = 256 << 20
+	maxGapList = 64 << 20
+)
+
+// A Reader reads a file of a sealed case, of at most limit bytes.
+type Reader func(name string, limit int64) ([]byte, error)
+
+// CheckFiles checks the files of a sealed case, which are there under those names,
+// against each other, and the signatures with key. The signed manifest comes first,
+// and nothing is read that it does not speak of; one file at a time is held. m is nil
+// when it cannot be believed.
+func CheckFiles(key ed25519.PublicKey, names []string, read Reader) (m *Manifest, faults []Fault) {
+	more := 0
+	fault := func(name string, err error) {
+		if len(faults) == maxFaults {
+			more++
+			return
+		}
+		faults = append(faults, Fault{name, err.Error()})
+	}
+	missing := errors.New("it is missing")
+	there := map[string]bool{}
+	for _, name := range names {
+		there[name] = true
+	}
+	if !there[FileEnvelope] {
 		fault(FileEnvelope, missing)
 		return nil, faults
 	}
-	m, err := OpenManifest(key, text)
+	text, err := read(FileEnvelope, MaxManifest)
 	if err != nil {
 		fault(FileEnvelope, err)
 		return nil, faults
 	}
-	e, err := DecodeEnvelope(text)
-	if err != nil {
+	if m, err = OpenManifest(key, text); err != nil {
 		fault(FileEnvelope, err)
 		return nil, faults
+	}
+	payload, err := EncodeJSON(m) // its one form, and so what was signed
+	if err != nil {
+		fault(FileEnvelope, err)
 	}
 	vkey, err := VerifierKey(key, m.KeyName())
 	if err != nil {
 		fault(FileVerifierKey, err)
 	}
-	checks := map[string]func(content []byte) error{
-		FileEnvelope:    func([]byte) error { return nil },
-		FileManifest:    sameAs(e.Payload, "what is signed in "+FileEnvelope),
-		FilePublicKey:   sameAs(EncodePublicKey(key), "the key that the signatures were checked with"),
-		FileVerifierKey: sameAs([]byte(vkey+"\n"), "the key that the signatures were checked with"),
-		FilePlan: func(content []byte) error {
+	for _, c := range m.fileChecks(key, payload, vkey+"\n") {
+		if !there[c.name] {
+			if !c.may {
+				fault(c.name, missing)
+			}
+			continue
+		}
+		delete(there, c.name)
+		content, err := read(c.name, c.limit)
+		if err == nil {
+			err = c.check(content)
+		}
+		if err != nil {
+			fault(c.name, err)
+		}
+	}
+	delete(there, FileEnvelope)
+	for _, name := range slices.Sorted(maps.Keys(there)) {
+		fault(name, errors.New("the manifest does not speak of it"))
+	}
+	if more > 0 {
+		faults = append(faults, Fault{faults[0].Place, fmt.Sprintf("and %d more", more)})
+	}
+	return m, faults
+}
+
+// fileCheck is what a file of a case has to be.
+type fileCheck struct {
+	name  string
+	may   bool // it need not be there
+	limit int64
+	check func(content []byte) error
+}
+
+// fileChecks are those of m's case, but for the signed manifest.
+func (m *Manifest) fileChecks(key ed25519.PublicKey, payload []byte, vkey string) []fileCheck {
+	same := func(name string, want []byte, what string) fileCheck {
+		return fileCheck{name, false, int64(len(want)), func(content []byte) error {
+			if !bytes.Equal(content, want) {
+				return fmt.Errorf("it is not %s", what)
+			}
+			return nil
+		}}
+	}
+	all := []fileCheck{
+		same(FileManifest, payload, "what is signed in "+FileEnvelope),
+		same(FilePublicKey, EncodePublicKey(key), "the key that the signatures were checked with"),
+		same(FileVerifierKey, []byte(vkey), "the key that the signatures were checked with"),
+		{FilePlan, false, maxPlan, func(content []byte) error {
 			if sum := Hash(sha256.Sum256(content)); sum != m.Plan {
 				return fmt.Errorf("its SHA-256 is %s, the manifest says %s", sum, m.Plan)
 			}
 			return nil
-		},
+		}},
 	}
-	_ = m.trees(func(c NamedCheckpoint, _ TreeHead) error {
-		checks[c.file()] = func(content []byte) error {
-			c.Text = content
-			return m.CheckCheckpoint(key, c)
-		}
-		return nil
-	})
 	for i, want := range m.Custody {
-		checks[CustodyFile(i)] = func(content []byte) error {
+		all = append(all, fileCheck{CustodyFile(i), false, MaxCustody, func(content []byte) error {
 			head, err := DecodeCustody(bytes.NewReader(content), m.Case, nil)
 			if err == nil && head != want {
 				err = fmt.Errorf("it ends with entry %d and the hash %s, the manifest says %d and %s", head.Entries, head.Head, want.Entries, want.Head)
 			}
 			return err
-		}
+		}})
 	}
-	for i := range m.Topics {
-		t := &m.Topics[i]
-		for j := range t.Partitions {
-			name := GapFile(t.Name, t.Partitions[j].Partition)
-			if _, ok := files[name]; ok {
-				checks[name] = func(list []byte) error { return m.CheckGaps(t.Name, t.Partitions[j].Partition, list) }
-			}
+	_ = m.trees(func(c NamedCheckpoint, _ TreeHead) error {
+		all = append(all, fileCheck{c.file(), false, MaxCheckpoint, func(content []byte) error {
+			c.Text = content
+			return m.CheckCheckpoint(key, c)
+		}})
+		if c.Tree == treeGaps {
+			all = append(all, fileCheck{GapFile(c.Topic, c.Partition), true, maxGapList, func(list []byte) error {
+				return m.CheckGaps(c.Topic, c.Partition, list)
+			}})
 		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(checks)) {
-		content, ok := files[name]
-		if !ok {
-			fault(name, missing)
-		} else if err := checks[name](content); err != nil {
-			fault(name, err)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if checks[name] == nil {
-			faults = append(faults, Fault{name, "the manifest does not speak of it"})
-		}
-	}
-	return m, faults
+		return nil
+	})
+	return all
 }
 
 // CheckGaps says whether a list of gaps is that of the tree that m has.
@@ -167,13 +221,4 @@ func (m *Manifest) CheckGaps(topic string, partition int32, list []byte) error {
 		err = fmt.Errorf("its %d gaps have the root %s, the manifest says %d and %s", head.Size, head.Root, p.Gaps.Size, p.Gaps.Root)
 	}
 	return err
-}
-
-func sameAs(want []byte, what string) func([]byte) error {
-	return func(content []byte) error {
-		if !bytes.Equal(content, want) {
-			return fmt.Errorf("it is not %s", what)
-		}
-		return nil
-	}
 }

@@ -45,6 +45,47 @@ func DecodeJSON(text []byte, into any) error {
 	return nil
 }
 
+// List is a list in a text that weir writes. It takes no more memory than its text
+// allows for: what is shorter than any element that weir writes is refused when it
+// is met, and not when all of them are there.
+type List[T any] []T
+
+// UnmarshalJSON reads an array, or null.
+func (l *List[T]) UnmarshalJSON(text []byte) error {
+	// Nothing is shorter than the zero value, but where it has nulls for lists.
+	var zero T
+	shortest, err := json.Marshal(zero)
+	if err != nil {
+		return err
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	switch open, err := d.Token(); {
+	case err != nil:
+		return err
+	case open == nil:
+		*l = nil
+		return nil
+	case open != json.Delim('['):
+		return errors.New("not a list")
+	}
+	all := List[T]{}
+	for d.More() {
+		var one T
+		at := d.InputOffset()
+		if err := d.Decode(&one); err != nil {
+			return err
+		}
+		if n := d.InputOffset() - at; n < int64(len(shortest)/2) {
+			return fmt.Errorf("an element of %d bytes, which cannot be whole", n)
+		}
+		all = append(all, one)
+	}
+	*l = all
+	_, err = d.Token()
+	return err
+}
+
 // describeJSON says where a text is wrong.
 func describeJSON(err error) error {
 	var syntax *json.SyntaxError

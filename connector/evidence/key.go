@@ -13,7 +13,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
+
+	"weir/regular"
 )
 
 // The types of PEM blocks, which are those of openssl (RFC 7468, 10 and 13).
@@ -22,8 +23,8 @@ const (
 	publicBlock  = "PUBLIC KEY"  // SubjectPublicKeyInfo
 )
 
-// maxKeyFile bounds a key file that is read.
-const maxKeyFile = 16 << 10
+// MaxKey bounds a key file that is read.
+const MaxKey = 16 << 10
 
 // PublicSuffix is what the name of a public key's file ends with, behind that of
 // the private key's.
@@ -122,7 +123,7 @@ func LoadPublicKey(path string) (ed25519.PublicKey, error) {
 }
 
 func readKeyFile(path string) ([]byte, fs.FileInfo, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := regular.Open(path)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -131,10 +132,10 @@ func readKeyFile(path string) ([]byte, fs.FileInfo, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxKeyFile {
+	if info.Size() > MaxKey {
 		return nil, nil, fmt.Errorf("%q is not the file of a key", path)
 	}
-	content, err := io.ReadAll(io.LimitReader(f, maxKeyFile))
+	content, err := io.ReadAll(io.LimitReader(f, MaxKey))
 	return content, info, err
 }
 

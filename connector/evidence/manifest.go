@@ -29,12 +29,12 @@ type Manifest struct {
 	Started time.Time `json:"started,omitzero"`
 	Sealed  time.Time `json:"sealed"`
 
-	Topics []Topic `json:"topics"`
+	Topics List[Topic] `json:"topics"`
 
 	// Trouble is what the custody logs say of errors and waits.
 	Trouble Trouble `json:"trouble"`
 	// Custody are the custody logs as they were when the case was sealed.
-	Custody []CustodyHead `json:"custody"`
+	Custody List[CustodyHead] `json:"custody"`
 }
 
 // Tool is what did the work.
@@ -71,8 +71,8 @@ type Topic struct {
 	ID   string `json:"id"` // "" below Kafka 2.8
 	// Config is the topic's configuration when the plan was made: at least what
 	// decides what may be missing (cleanup.policy, retention.*, message.timestamp.*).
-	Config     map[string]string `json:"config"`
-	Partitions []PartitionSeal   `json:"partitions"`
+	Config     map[string]string   `json:"config"`
+	Partitions List[PartitionSeal] `json:"partitions"`
 }
 
 // PartitionSeal is what is said of one partition.
@@ -118,8 +118,8 @@ type GapSeal struct {
 	Offsets ClassCounts `json:"offsets"`
 	// Listed are the first of those that may hide records that were there once;
 	// Unlisted is how many more there are.
-	Listed   []Gap  `json:"listed"`
-	Unlisted uint64 `json:"unlisted"`
+	Listed   List[Gap] `json:"listed"`
+	Unlisted uint64    `json:"unlisted"`
 }
 
 // Seal is what a partition's finished progress says; the caller adds where it
@@ -270,8 +270,15 @@ func (m *Manifest) Sign(key ed25519.PrivateKey) (envelope []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	return EncodeJSON(Seal(key, ManifestType, payload))
+	envelope, err = EncodeJSON(Seal(key, ManifestType, payload))
+	if err == nil && len(envelope) > MaxManifest {
+		err = fmt.Errorf("the case cannot be sealed: a manifest of %d bytes is longer than the %d that are read", len(envelope), MaxManifest)
+	}
+	return envelope, err
 }
+
+// MaxManifest bounds a signed manifest: some thirty thousand partitions.
+const MaxManifest = 64 << 20
 
 // OpenManifest checks the signature of a signed manifest, and that it does not
 // contradict itself.

@@ -29,20 +29,20 @@ type Proof struct {
 	Record    ProofRecord `json:"record"`
 	// Index is the record's place among the matched ones, from 0; Size is how many
 	// there are; Path are the hashes beside it, from the leaf up (RFC 6962, 2.1.1).
-	Index uint64 `json:"index"`
-	Size  uint64 `json:"size"`
-	Path  []Hash `json:"path"`
+	Index uint64     `json:"index"`
+	Size  uint64     `json:"size"`
+	Path  List[Hash] `json:"path"`
 	// Checkpoint is that of the tree; empty: the manifest is needed.
 	Checkpoint string `json:"checkpoint,omitempty"`
 }
 
 // ProofRecord is what a record holds. Null is a null; everything else is base64.
 type ProofRecord struct {
-	Timestamp     *int64        `json:"timestamp_ms"` // since 1970
-	TimestampType string        `json:"timestamp_type"`
-	Key           *[]byte       `json:"key"`
-	Headers       []ProofHeader `json:"headers"`
-	Value         *[]byte       `json:"value"`
+	Timestamp     *int64            `json:"timestamp_ms"` // since 1970
+	TimestampType string            `json:"timestamp_type"`
+	Key           *[]byte           `json:"key"`
+	Headers       List[ProofHeader] `json:"headers"`
+	Value         *[]byte           `json:"value"`
 }
 
 // ProofHeader is one header.
@@ -221,6 +221,9 @@ func (p *Proof) head() (TreeHead, error) {
 	}
 	return TreeHead{p.Size, Hash(root)}, nil
 }
+
+// MaxProof bounds a proof: it holds all of a record that has room in a bag.
+const MaxProof = 96 << 20
 
 // DecodeProof reads a proof as weir writes it.
 func DecodeProof(text []byte) (*Proof, error) {

@@ -11,13 +11,12 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"math"
-	"os"
 	"slices"
 	"time"
 
 	"weir/connector/evidence"
+	"weir/regular"
 )
 
 // PlanVersion is the version of the plan files that this weir writes and reads.
@@ -43,8 +42,8 @@ type Plan struct {
 	// Slack. Else it goes up to the end that the log had when the plan was made.
 	Slack string `json:"slack"`
 	// Rates are those that the times are estimated with, for one worker; 0: none.
-	Rates  Rates   `json:"rates"`
-	Topics []Topic `json:"topics"`
+	Rates  Rates                `json:"rates"`
+	Topics evidence.List[Topic] `json:"topics"`
 }
 
 // Rates bound how fast a worker reads, 0: not at all.
@@ -60,8 +59,8 @@ type Topic struct {
 	ID string `json:"id"`
 	// Config is the topic's configuration when the plan was made, null when it could
 	// not be asked for.
-	Config     map[string]string `json:"config"`
-	Partitions []Partition       `json:"partitions"`
+	Config     map[string]string        `json:"config"`
+	Partitions evidence.List[Partition] `json:"partitions"`
 }
 
 // How the first offset to be read was found.
@@ -244,17 +243,9 @@ const maxPlan = 256 << 20
 //
 // Errors: it cannot be read, or is no plan of this version.
 func ReadPlan(path string) (*Plan, []byte, error) {
-	f, err := os.Open(path)
+	text, err := regular.Read(path, maxPlan)
 	if err != nil {
 		return nil, nil, fmt.Errorf("plan: %w", err)
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, maxPlan+1))
-	if err != nil {
-		return nil, nil, fmt.Errorf("plan: %w", err)
-	}
-	if len(text) > maxPlan {
-		return nil, nil, fmt.Errorf("plan: %s is larger than %d MiB", path, maxPlan>>20)
 	}
 	p, err := DecodePlan(text)
 	if err != nil {

@@ -68,6 +68,18 @@ func TestWhatIsNoPlanIsRefused(t *testing.T) {
 	}
 }
 
+// A plan says itself how many partitions it has: what is none is refused at once.
+func TestAPlanOfEmptyPartitionsIsRefused(t *testing.T) {
+	text, err := samplePlan().Encode()
+	must(t, err)
+	for _, list := range []string{"topics", "partitions"} {
+		altered := strings.Replace(string(text), `"`+list+`": [`, `"`+list+`": [{},`, 1)
+		if _, err := DecodePlan([]byte(altered)); err == nil || !strings.Contains(err.Error(), "cannot be whole") {
+			t.Errorf("%s: %v", list, err)
+		}
+	}
+}
+
 func TestTimesAreReadAsPeopleWriteThem(t *testing.T) {
 	now := time.Date(2026, 3, 22, 12, 0, 0, 0, time.UTC)
 	for text, want := range map[string]time.Time{

@@ -54,20 +54,27 @@ func (b *Bag) Close() { _ = b.root.Close() }
 // maxTag bounds a tag file that is read.
 const maxTag = 64 << 20
 
-// Tag reads a tag file, named relative to the folder weir.
-func (b *Bag) Tag(name string) ([]byte, error) {
-	return regular.ReadIn(b.root, path.Join(tagFolder, name), maxTag)
+// Tag reads a tag file of at most limit bytes, named relative to the folder weir.
+func (b *Bag) Tag(name string, limit int64) ([]byte, error) {
+	return regular.ReadIn(b.root, path.Join(tagFolder, name), limit)
 }
 
 // Tags are the names of the tag files below weir, in their order.
 func (b *Bag) Tags() ([]string, error) {
+	if err := regular.Folder(b.root, tagFolder); err != nil {
+		return nil, err
+	}
 	var names []string
 	err := fs.WalkDir(b.root.FS(), tagFolder, func(name string, e fs.DirEntry, err error) error {
+		if len(names) == maxFiles {
+			return fmt.Errorf("there are more than %d files in %q", maxFiles, tagFolder)
+		}
 		if err == nil && !e.IsDir() {
 			names = append(names, strings.TrimPrefix(name, tagFolder+"/"))
 		}
 		return err
 	})
+	slices.Sort(names)
 	return names, err
 }
 
