@@ -59,6 +59,7 @@ import (
 
 	"weir/buffer"
 	"weir/sinks"
+	"weir/sinks/ndjson"
 )
 
 // Grade is what a Sink promises: a durable acknowledgement, duplicates possible.
@@ -124,12 +125,11 @@ func (s *Sink) Deliver(ctx context.Context, b *buffer.Batch, _ func(sinks.Note))
 		if err != nil {
 			return nil, s.requestError(fmt.Errorf("topic %q partition %d offset %d: %w", r.Topic, r.Partition, r.Offset, err))
 		}
-		if n := len(lines) - before; n > s.maxLine {
+		outcomes[i].Verdict = sinks.Ack
+		if n := len(lines) - before; n > s.maxLine || len(r.Headers) > ndjson.MaxHeaders {
 			outcomes[i] = sinks.Outcome{Verdict: sinks.Reject,
-				Reason: fmt.Sprintf("its line of %d bytes is longer than the %d a dead-letter file may hold", n, s.maxLine)}
+				Reason: fmt.Sprintf("its line of %d bytes, with %d headers, is longer than the %d, with %d, that a dead-letter file may hold", n, len(r.Headers), s.maxLine, ndjson.MaxHeaders)}
 			lines = lines[:before]
-		} else {
-			outcomes[i].Verdict = sinks.Ack
 		}
 		w.lines = lines
 	}

@@ -19,6 +19,7 @@ import (
 
 	"weir/buffer"
 	"weir/sinks"
+	"weir/sinks/ndjson"
 )
 
 // A Sink is a sinks.Sink.
@@ -445,6 +446,17 @@ func TestRecordTooLongToBeReadBackIsRejectedAlone(t *testing.T) {
 		if outcomes[i].Verdict != want {
 			t.Errorf("record %d: %v, want %v", i, outcomes[i], want)
 		}
+	}
+	wantOffsets(t, path, 1, 3)
+}
+
+func TestRecordWithTooManyHeadersToBeReadBackIsRejectedAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "weir.dlq")
+	b := batch(1, 2, 3)
+	b.Records[1].Headers = make([]buffer.Header, ndjson.MaxHeaders+1)
+	outcomes, err := open(t, path).Deliver(t.Context(), b, nil)
+	if err != nil || outcomes[0].Verdict != sinks.Ack || outcomes[1].Verdict != sinks.Reject || outcomes[2].Verdict != sinks.Ack {
+		t.Fatalf("%+v %v", outcomes, err)
 	}
 	wantOffsets(t, path, 1, 3)
 }

@@ -25,12 +25,12 @@ type Line struct {
 	Timestamp *int64 `json:"timestamp,omitempty"` // ms since 1970
 	// TimestampType is LogAppendTime for a record whose time the broker set, and
 	// missing for others.
-	TimestampType string   `json:"timestamp_type,omitempty"`
-	Key           *string  `json:"key,omitempty"`
-	KeyB64        []byte   `json:"key_base64,omitempty"`
-	Value         *string  `json:"value,omitempty"`
-	ValueB64      []byte   `json:"value_base64,omitempty"`
-	Headers       []Header `json:"headers,omitempty"`
+	TimestampType string  `json:"timestamp_type,omitempty"`
+	Key           *string `json:"key,omitempty"`
+	KeyB64        []byte  `json:"key_base64,omitempty"`
+	Value         *string `json:"value,omitempty"`
+	ValueB64      []byte  `json:"value_base64,omitempty"`
+	Headers       Headers `json:"headers,omitempty"`
 }
 
 // LogAppendTime is the type of a timestamp that the broker set, in Kafka's words
@@ -43,6 +43,51 @@ type Header struct {
 	KeyB64   []byte  `json:"key_base64,omitempty"`
 	Value    *string `json:"value,omitempty"`
 	ValueB64 []byte  `json:"value_base64,omitempty"`
+}
+
+// Headers are those of a record.
+type Headers []Header
+
+// MaxHeaders is how many headers a line may have. A header takes much more memory
+// than text, and a record with more is larger than a file may hold otherwise
+// (32 bytes for each of them in 40 MiB).
+const MaxHeaders = 40 << 20 / 32
+
+// headerError is about the headers of a line, and quotes none.
+type headerError string
+
+func (e headerError) Error() string { return string(e) }
+
+// UnmarshalJSON reads an array one by one, or null.
+func (h *Headers) UnmarshalJSON(text []byte) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	switch open, err := d.Token(); {
+	case err != nil:
+		return err
+	case open == nil:
+		*h = nil
+		return nil
+	case open != json.Delim('['):
+		return &json.UnmarshalTypeError{Field: "headers"}
+	}
+	all := Headers{}
+	for d.More() {
+		if len(all) == MaxHeaders {
+			return headerError(fmt.Sprintf("more than %d headers", MaxHeaders))
+		}
+		var one Header
+		if err := d.Decode(&one); err != nil {
+			return err
+		}
+		if one.Key == nil && one.KeyB64 == nil {
+			return headerError(fmt.Sprintf("key of header %d: missing", len(all)))
+		}
+		all = append(all, one)
+	}
+	*h = all
+	_, err := d.Token()
+	return err
 }
 
 // New is the line of r.
@@ -117,9 +162,6 @@ func (l *Line) Record() (*buffer.Record, error) {
 	}
 	for i, h := range l.Headers {
 		key, err := join(h.Key, h.KeyB64)
-		if err == nil && key == nil {
-			err = errors.New("missing")
-		}
 		if err != nil {
 			return nil, fmt.Errorf("key of header %d: %w", i, err)
 		}
@@ -161,7 +203,10 @@ func join(text *string, raw []byte) ([]byte, error) {
 func describe(err error, file string) error {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
+	var headers headerError
 	switch {
+	case errors.As(err, &headers):
+		return headers
 	case errors.As(err, &syntax):
 		return fmt.Errorf("not valid JSON at byte %d", syntax.Offset)
 	case errors.As(err, &kind):
