@@ -370,7 +370,7 @@ func (j *siemJoin) begin() {
 		if !c.stored.Searchable() {
 			return
 		}
-		err := c.stored.Partition(c.ctx, j.origin.Topic, j.origin.Partition, func(f elastic.Found) error {
+		err := c.stored.Partition(c.ctx, j.origin.Topic, j.origin.Partition, j.seal.Start, j.seal.End, func(f elastic.Found) error {
 			if !yield(f, nil) {
 				return errStopReading
 			}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -182,52 +183,92 @@ func (v *Stored) Count(ctx context.Context) (int64, error) {
 	return p.Hits.Total.Value, err
 }
 
+// anOffset is how many documents with one offset there may be, on average of a
+// range. A topic that is made again, or one of another cluster, has its offsets, too.
+const anOffset = 16
+
 // Partition calls f with the documents of a partition in the order of their
-// offsets. Of more with one offset than fit into a page not all are shown.
+// offsets: all of those from start on and below end, and of those before and behind
+// the first page. Of more with one offset than fit into a page not all are shown.
 //
 // It is read in pages, each from the last offset of the one before: ids are no good
 // to sort by, and an offset all documents have that are found here.
 //
-// Errors: f's; a *sinks.RequestError; an answer that cannot be.
-func (v *Stored) Partition(ctx context.Context, topic string, partition int32, f func(Found) error) error {
-	for from := int64(0); from < math.MaxInt64; {
+// Errors: f's; a *sinks.RequestError; an answer that cannot be; there are more
+// documents than a range has room for.
+func (v *Stored) Partition(ctx context.Context, topic string, partition int32, start, end int64, f func(Found) error) error {
+	beside := func(from, end int64) error {
+		if from >= end {
+			return nil
+		}
+		hits, _, err := v.page(ctx, topic, partition, from, end)
+		return errors.Join(err, show(hits, f))
+	}
+	if err := beside(0, start); err != nil {
+		return err
+	}
+	seen := int64(0)
+	for from := start; from < end; {
+		hits, full, err := v.page(ctx, topic, partition, from, end)
+		if err != nil {
+			return err
+		}
+		// What comes twice, in this page and in the next, counts twice.
+		if seen += int64(len(hits)); (seen-maxPage)/(2*anOffset) > end-start {
+			return &sinks.RequestError{Err: fmt.Errorf("answers with more documents of topic %q partition %d than its offsets from %d to %d have room for", topic, partition, start, end-1)}
+		}
+		from = end
+		if full {
+			// The last offset may go on in the next page.
+			if from = hits[len(hits)-1].Offset; hits[0].Offset == from {
+				from++
+			}
+			if i := slices.IndexFunc(hits, func(h Found) bool { return h.Offset >= from }); i >= 0 {
+				hits = hits[:i]
+			}
+		}
+		if err := show(hits, f); err != nil {
+			return err
+		}
+	}
+	return beside(end, math.MaxInt64)
+}
+
+func show(hits []Found, f func(Found) error) error {
+	for _, h := range hits {
+		if err := f(h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// page are the first documents of a partition from an offset on and below another
+// one; full: there may be more.
+func (v *Stored) page(ctx context.Context, topic string, partition int32, from, end int64) (hits []Found, full bool, err error) {
+	for {
 		size := v.size
 		p, err := v.search(ctx, object{"size": size, "sort": []any{object{"kafka.offset": "asc"}}, "track_total_hits": false,
 			"query": object{"bool": object{"filter": []any{
 				object{"term": object{v.topic: topic}}, object{"term": object{"kafka.partition": partition}},
-				object{"range": object{"kafka.offset": object{"gte": from}}}}}}})
+				object{"range": object{"kafka.offset": object{"gte": from, "lt": end}}}}}}})
 		if errors.Is(err, httpclient.ErrTooLong) && size > 1 {
 			v.size = max(size/4, 1)
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, false, err
 		}
-		hits, err := p.found(size, from)
-		if err != nil {
-			return err
-		}
-		next := int64(math.MaxInt64)
-		if len(hits) == size {
-			// The last offset may go on in the next page.
-			if next = hits[size-1].Offset; hits[0].Offset == next {
-				next++
-			}
-		}
-		for _, h := range hits {
-			if h.Offset < next {
-				if err := f(h); err != nil {
-					return err
-				}
-			}
-		}
-		from = next
 		if v.size < maxPage && p.bytes < v.limit/4 {
 			v.size *= 2
 		}
+		hits, err = p.found(size, &span{from, end})
+		return hits, len(hits) == size, err
 	}
-	return nil
 }
+
+// span are offsets from one on and below another one.
+type span struct{ from, end int64 }
 
 // maxIDs is how many documents ByID may be asked for.
 const maxIDs = 500
@@ -253,7 +294,7 @@ func (v *Stored) ByID(ctx context.Context, ids []string) ([]Found, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, err := page.found(size, -1)
+	found, err := page.found(size, nil)
 	for _, h := range found {
 		if !slices.Contains(ids, h.ID) {
 			return nil, &sinks.RequestError{Err: errors.New("an answer with a document that was not asked for")}
@@ -276,7 +317,7 @@ func (v *Stored) Others(ctx context.Context, partitions map[string][]int32) ([]F
 	if err != nil {
 		return nil, err
 	}
-	return page.found(maxIDs, -1)
+	return page.found(maxIDs, nil)
 }
 
 // page is the answer to a search.
@@ -290,33 +331,66 @@ type page struct {
 			Value    int64  `json:"value"`
 			Relation string `json:"relation"`
 		} `json:"total"`
-		Hits []struct {
-			Index  string            `json:"_index"`
-			ID     string            `json:"_id"`
-			Source json.RawMessage   `json:"_source"`
-			Sort   []json.RawMessage `json:"sort"`
-		} `json:"hits"`
+		Hits hits `json:"hits"`
 	} `json:"hits"`
 	PIT string `json:"pit_id"`
 
 	bytes int
 }
 
-// found are the hits of p, of which size were asked for, by offset from one on if
-// that is not negative.
-func (p *page) found(size int, from int64) ([]Found, error) {
+// hit is a document in an answer.
+type hit struct {
+	Index  string             `json:"_index"`
+	ID     string             `json:"_id"`
+	Source json.RawMessage    `json:"_source"`
+	Sort   [1]json.RawMessage `json:"sort"`
+}
+
+// hits are no more than were asked for at any time: each takes much more memory
+// than text.
+type hits []hit
+
+// UnmarshalJSON reads an array one by one, or null.
+func (h *hits) UnmarshalJSON(text []byte) error {
+	d := json.NewDecoder(bytes.NewReader(text))
+	switch open, err := d.Token(); {
+	case err != nil:
+		return err
+	case open == nil:
+		return nil
+	case open != json.Delim('['):
+		return errors.New("its hits are no list")
+	}
+	for d.More() {
+		if len(*h) == maxPage {
+			return fmt.Errorf("more than %d documents", maxPage)
+		}
+		var one hit
+		if err := d.Decode(&one); err != nil {
+			return err
+		}
+		*h = append(*h, one)
+	}
+	_, err := d.Token()
+	return err
+}
+
+// found are the hits of p, of which size were asked for; by offset, if of is not
+// nil, and in it.
+func (p *page) found(size int, of *span) ([]Found, error) {
 	if len(p.Hits.Hits) > size {
 		return nil, &sinks.RequestError{Err: fmt.Errorf("an answer with %d documents, and %d were asked for", len(p.Hits.Hits), size)}
 	}
 	var all []Found
-	last := from
-	for _, h := range p.Hits.Hits {
+	for i, h := range p.Hits.Hits {
 		one := Found{Index: h.Index, ID: h.ID}
-		if from >= 0 {
-			if len(h.Sort) < 1 || json.Unmarshal(h.Sort[0], &one.Offset) != nil || one.Offset < last {
+		if of != nil {
+			if json.Unmarshal(h.Sort[0], &one.Offset) != nil || i > 0 && one.Offset < all[i-1].Offset {
 				return nil, &sinks.RequestError{Err: errors.New("an answer whose documents are not sorted by their offsets as was asked for")}
 			}
-			last = one.Offset
+			if one.Offset < of.from || one.Offset >= of.end {
+				return nil, &sinks.RequestError{Err: fmt.Errorf("an answer with offset %d, and those from %d to %d were asked for", one.Offset, of.from, of.end-1)}
+			}
 		}
 		if h.Source == nil {
 			one.Unread = errors.New("the index does not keep the _source of its documents")
@@ -405,76 +479,105 @@ func passing(err error) bool {
 	return ok && !re.Misconfigured && !errors.Is(err, httpclient.ErrTooLong) && (re.Status == 0 || re.Status == http.StatusTooManyRequests || re.Status >= 500)
 }
 
-// digest is the digest of a JSON object. An object's members are taken in the order
+// digest is the digest of a JSON value. An object's members are taken in the order
 // of their names, those with the same name in the order in which they are there.
 func digest(text []byte) (Digest, error) {
-	d := json.NewDecoder(bytes.NewReader(text))
-	d.UseNumber()
-	form, err := canonical(nil, d)
+	c := canon{in: json.NewDecoder(bytes.NewReader(text))}
+	c.in.UseNumber()
+	err := c.value(0)
 	if err == nil {
-		if _, more := d.Token(); more != io.EOF {
+		if _, more := c.in.Token(); more != io.EOF {
 			err = errors.New("there is something behind it")
 		}
 	}
 	if err != nil {
 		return Digest{}, fmt.Errorf("a document that is no JSON: %w", err)
 	}
-	return sha256.Sum256(form), nil
+	return sha256.Sum256(c.form), nil
 }
 
-// canonical appends the one form of the value that d reads next.
-func canonical(b []byte, d *json.Decoder) ([]byte, error) {
-	token, err := d.Token()
+// canon makes the one form of a JSON value. In it an object is the hash of its
+// members, so that what is nested deeply is not copied once for each level.
+type canon struct {
+	in   *json.Decoder
+	form []byte
+}
+
+// maxNesting is that of encoding/json: each level takes some stack.
+const maxNesting = 10_000
+
+// member is where in the form a member of an object is.
+type member struct {
+	name     string
+	from, to int
+}
+
+// value appends the form of the next value.
+func (c *canon) value(depth int) error {
+	token, err := c.in.Token()
 	if err != nil {
-		return b, err
+		return err
 	}
 	switch t := token.(type) {
 	case json.Delim:
-		if t == '[' {
-			b = append(b, '[')
-			for d.More() {
-				if b, err = canonical(b, d); err != nil {
-					return b, err
-				}
-				b = append(b, ',')
-			}
-			_, err = d.Token()
-			return append(b, ']'), err
+		switch {
+		case depth == maxNesting:
+			return fmt.Errorf("more than %d levels", maxNesting)
+		case t == '[':
+			return c.array(depth)
 		}
-		type member struct {
-			name  string
-			value []byte
-		}
-		var members []member
-		for d.More() {
-			name, err := d.Token()
-			if err != nil {
-				return b, err
-			}
-			value, err := canonical(nil, d)
-			if err != nil {
-				return b, err
-			}
-			members = append(members, member{name.(string), value})
-		}
-		slices.SortStableFunc(members, func(x, y member) int { return strings.Compare(x.name, y.name) })
-		b = append(b, '{')
-		for _, m := range members {
-			b = appendString(b, m.name)
-			b = append(b, ':')
-			b = append(b, m.value...)
-			b = append(b, ',')
-		}
-		_, err = d.Token()
-		return append(b, '}'), err
+		return c.object(depth)
 	case json.Number:
-		return append(b, decimal(string(t))...), nil
+		c.form = append(c.form, decimal(string(t))...)
 	case string:
-		return appendString(b, t), nil
+		c.form = appendString(c.form, t)
 	case bool:
-		return fmt.Append(b, t), nil
+		c.form = strconv.AppendBool(c.form, t)
+	default:
+		c.form = append(c.form, "null"...)
 	}
-	return append(b, "null"...), nil
+	return nil
+}
+
+func (c *canon) array(depth int) error {
+	c.form = append(c.form, '[')
+	for c.in.More() {
+		if err := c.value(depth + 1); err != nil {
+			return err
+		}
+		c.form = append(c.form, ',')
+	}
+	c.form = append(c.form, ']')
+	_, err := c.in.Token()
+	return err
+}
+
+func (c *canon) object(depth int) error {
+	begin := len(c.form)
+	var members []member
+	for c.in.More() {
+		name, err := c.in.Token()
+		if err != nil {
+			return err
+		}
+		m := member{name: name.(string), from: len(c.form)}
+		c.form = append(appendString(c.form, m.name), ':')
+		if err := c.value(depth + 1); err != nil {
+			return err
+		}
+		c.form = append(c.form, ',')
+		m.to = len(c.form)
+		members = append(members, m)
+	}
+	slices.SortStableFunc(members, func(x, y member) int { return strings.Compare(x.name, y.name) })
+	h := sha256.New()
+	for _, m := range members {
+		h.Write(c.form[m.from:m.to])
+	}
+	c.form = append(c.form[:begin], '{')
+	c.form = h.Sum(c.form)
+	_, err := c.in.Token()
+	return err
 }
 
 func appendString(b []byte, s string) []byte {

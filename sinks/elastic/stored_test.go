@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +59,22 @@ func TestDigestIsThatOfTheValues(t *testing.T) {
 	}
 }
 
+// A document is copied once, and not once for each of its levels.
+func TestDigestOfADeepDocumentTakesLittleMemory(t *testing.T) {
+	const levels = 2000
+	text := []byte(strings.Repeat(`{"a":`, levels) + `"` + strings.Repeat("x", 512<<10) + `"` + strings.Repeat("}", levels))
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := digest(text)
+	runtime.ReadMemStats(&after)
+	if n := after.TotalAlloc - before.TotalAlloc; err != nil || n > 40*uint64(len(text)) {
+		t.Errorf("%d bytes take %d: %v", len(text), n, err)
+	}
+	if _, err := digest([]byte(strings.Repeat("[", 1<<20))); err == nil || !strings.Contains(err.Error(), "levels") {
+		t.Error(err)
+	}
+}
+
 // filled is a server that can be searched, with records that were delivered to it.
 func filled(t *testing.T, n int, search *sinktest.Search) (*sinktest.Elasticsearch, *Sink) {
 	t.Helper()
@@ -96,7 +113,7 @@ func TestStoredDocumentsComeInTheOrderOfTheirOffsets(t *testing.T) {
 	v.size = 100
 	doc := s.NewDocument()
 	var offsets []int64
-	err = v.Partition(t.Context(), testOrigin.Topic, 0, func(f Found) error {
+	err = v.Partition(t.Context(), testOrigin.Topic, 0, 0, 2000, func(f Found) error {
 		offsets = append(offsets, f.Offset)
 		want, err := doc.Of(record(f.Offset, fmt.Sprintf(`{"n":%d}`, f.Offset)))
 		if err != nil || want != f.Digest || f.Unread != nil {
@@ -125,6 +142,99 @@ func TestStoredDocumentsComeInTheOrderOfTheirOffsets(t *testing.T) {
 	}
 }
 
+// A server can answer for ever: no more is read than the range has room for, and of
+// what lies outside of it a page.
+func TestStoredReadsNoFurtherThanTheRangeThatWasAskedFor(t *testing.T) {
+	const end = 400
+	for name, c := range map[string]struct {
+		offset func(from, end int64, i int) int64
+		most   int
+	}{
+		"offsets that rise for ever":      {func(from, _ int64, i int) int64 { return from + int64(i) }, 0},
+		"offsets below":                   {func(from, _ int64, _ int) int64 { return from - 1 }, 0},
+		"offsets behind":                  {func(_, end int64, _ int) int64 { return end }, 0},
+		"the same offset for ever":        {func(from, _ int64, _ int) int64 { return from }, 32*end + 4*maxPage},
+		"the next offset for ever":        {func(from, end int64, i int) int64 { return min(from+int64(min(i, 1)), end-1) }, 32*end + 4*maxPage},
+		"no more than there may be twice": {func(from, end int64, i int) int64 { return min(from+int64(i/2), end-1) }, 32*end + 4*maxPage},
+	} {
+		t.Run(name, func(t *testing.T) {
+			search := &sinktest.Search{}
+			_, s := filled(t, 1, search)
+			search.Edit = func(path string, status int, answer []byte) (int, []byte) {
+				if path != "/_search" {
+					return status, answer
+				}
+				var q struct {
+					Size  int
+					Query struct {
+						Bool struct {
+							Filter []struct {
+								Range map[string]struct{ GTE, LT *int64 }
+							}
+						}
+					}
+				}
+				if err := json.Unmarshal([]byte(search.Asked[len(search.Asked)-1]), &q); err != nil {
+					t.Error(err)
+				}
+				var hits []string
+				for i := range q.Size {
+					from, end := int64(0), int64(1)<<60
+					for _, f := range q.Query.Bool.Filter {
+						if r, ok := f.Range["kafka.offset"]; ok {
+							if from = *r.GTE; r.LT != nil {
+								end = *r.LT
+							}
+						}
+					}
+					hits = append(hits, fmt.Sprintf(`{"_index":"i","_id":"x","_source":{},"sort":[%d]}`, c.offset(from, end, i)))
+				}
+				return status, fmt.Appendf(nil, `{"timed_out":false,"_shards":{"total":1,"successful":1,"failed":0},"hits":{"hits":[%s]}}`, strings.Join(hits, ","))
+			}
+			v, err := s.Store(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer v.Close()
+			n := 0
+			enough := errors.New("it goes on for ever")
+			err = v.Partition(t.Context(), testOrigin.Topic, 0, 100, end, func(Found) error {
+				if n++; n > 200_000 {
+					return enough
+				}
+				return nil
+			})
+			if errors.Is(err, enough) || n > c.most+4*maxPage || c.most == 0 && err == nil {
+				t.Errorf("%d documents: %v", n, err)
+			}
+		})
+	}
+}
+
+// Documents whose offsets are not of the range are there to be named.
+func TestStoredShowsWhatLiesBesideTheRange(t *testing.T) {
+	_, s := filled(t, 1000, &sinktest.Search{})
+	v, err := s.Store(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	v.size = 50
+	var offsets []int64
+	if err := v.Partition(t.Context(), testOrigin.Topic, 0, 300, 600, func(f Found) error { offsets = append(offsets, f.Offset); return nil }); err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(offsets)
+	if n := len(slices.Compact(offsets)); n != len(offsets) || n <= 300 || n >= 900 || offsets[0] >= 300 || offsets[n-1] < 600 {
+		t.Errorf("%d documents: %d", n, offsets)
+	}
+	for at := int64(300); at < 600; at++ {
+		if !slices.Contains(offsets, at) {
+			t.Errorf("offset %d is left out", at)
+		}
+	}
+}
+
 // A page of large documents is more than an answer may be: less is asked for.
 func TestStoredAsksForLessWhenAnswersAreTooLong(t *testing.T) {
 	search := &sinktest.Search{}
@@ -143,7 +253,7 @@ func TestStoredAsksForLessWhenAnswersAreTooLong(t *testing.T) {
 	defer v.Close()
 	v.limit = 10 << 10
 	n := 0
-	if err := v.Partition(t.Context(), testOrigin.Topic, 0, func(Found) error { n++; return nil }); err != nil || n != 50 {
+	if err := v.Partition(t.Context(), testOrigin.Topic, 0, 0, 2000, func(Found) error { n++; return nil }); err != nil || n != 50 {
 		t.Errorf("%d documents: %v", n, err)
 	}
 	var ids []string
@@ -194,7 +304,7 @@ func TestStoredTakesNoAnswerThatCannotBe(t *testing.T) {
 			}
 			defer v.Close()
 			n := 0
-			if err := v.Partition(t.Context(), testOrigin.Topic, 0, func(Found) error { n++; return nil }); err == nil {
+			if err := v.Partition(t.Context(), testOrigin.Topic, 0, 0, 2000, func(Found) error { n++; return nil }); err == nil {
 				t.Errorf("taken, %d documents", n)
 			}
 		})
@@ -227,7 +337,7 @@ func TestStoredOfNoIndexHasNoDocuments(t *testing.T) {
 	if n, err := v.Count(t.Context()); n != 0 || err != nil {
 		t.Error(n, err)
 	}
-	if err := v.Partition(t.Context(), "t", 0, func(Found) error { return errors.New("one") }); err != nil {
+	if err := v.Partition(t.Context(), "t", 0, 0, 2000, func(Found) error { return errors.New("one") }); err != nil {
 		t.Error(err)
 	}
 	// A proxy that says 404 has not said that there is none.

@@ -140,7 +140,7 @@ type query struct {
 	IDs      *struct{ Values []string }
 	Term     map[string]any
 	Terms    map[string][]any
-	Range    map[string]struct{ GTE int64 }
+	Range    map[string]struct{ GTE, LT *int64 }
 	Bool     *struct {
 		Filter  []query
 		MustNot []query `json:"must_not"`
@@ -159,7 +159,8 @@ func (q *query) match(id string, d *document) bool {
 	case q.Terms != nil:
 		return slices.ContainsFunc(q.Terms["kafka.partition"], func(v any) bool { return number(d.Kafka.Partition, v) })
 	case q.Range != nil:
-		return d.Kafka.Offset != nil && *d.Kafka.Offset >= q.Range["kafka.offset"].GTE
+		r := q.Range["kafka.offset"]
+		return d.Kafka.Offset != nil && *d.Kafka.Offset >= *r.GTE && (r.LT == nil || *d.Kafka.Offset < *r.LT)
 	case q.Bool != nil:
 		for i := range q.Bool.Filter {
 			if !q.Bool.Filter[i].match(id, d) {
