@@ -81,7 +81,7 @@ func (r *reporting) run(ctx context.Context) error {
 			t.Add(rec.Time)
 		}, nil)
 	} else {
-		found, err = verifyManifest(r.manifest, key)
+		found, err = verifyManifest(ctx, r.manifest, key)
 	}
 	if err != nil {
 		return err

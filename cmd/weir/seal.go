@@ -19,8 +19,8 @@ import (
 	"time"
 
 	"weir/buffer"
+	"weir/buffer/regular"
 	"weir/connector/evidence"
-	"weir/regular"
 	"weir/sinks/bag"
 )
 

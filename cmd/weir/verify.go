@@ -25,9 +25,9 @@ import (
 	"github.com/spf13/cobra"
 
 	"weir/buffer"
+	"weir/buffer/regular"
 	"weir/config"
 	"weir/connector/evidence"
-	"weir/regular"
 	"weir/sinks/archive"
 	"weir/sinks/bag"
 )
@@ -169,7 +169,7 @@ func (v *verification) run(ctx context.Context, out io.Writer) error {
 	case v.proof != "":
 		found, err = verifyProof(v.proof, v.manifest, key)
 	default:
-		found, err = verifyManifest(v.manifest, key)
+		found, err = verifyManifest(ctx, v.manifest, key)
 	}
 	if err == nil && siem != nil {
 		err = siem.end(found)
@@ -245,7 +245,7 @@ type openedBag struct {
 // bag is taken.
 //
 // Errors: it is no bag; of the disk.
-func openBag(dir string, key ed25519.PublicKey) (*openedBag, error) {
+func openBag(ctx context.Context, dir string, key ed25519.PublicKey) (*openedBag, error) {
 	b, err := bag.OpenBag(dir)
 	if err != nil {
 		return nil, err
@@ -269,7 +269,7 @@ func openBag(dir string, key ed25519.PublicKey) (*openedBag, error) {
 			return o, nil
 		}
 	}
-	m, faults := evidence.CheckFiles(o.key, o.names, b.Tag)
+	m, faults := evidence.CheckFiles(o.key, o.names, interruptible(ctx, b.Tag))
 	o.manifest = m
 	for _, f := range faults {
 		fault(f.Place, f.Problem)
@@ -300,7 +300,7 @@ type alsoCheck func(*verdict, *partitionVerdict, evidence.Stream) error
 // verifyBag checks everything that is in a bag. seen, if there is one, is told of
 // every record; also, if there is one, is called with each partition that holds.
 func verifyBag(ctx context.Context, dir string, key ed25519.PublicKey, seen func(*evidence.Manifest, *buffer.Record), also alsoCheck) (*verdict, error) {
-	b, err := openBag(dir, key)
+	b, err := openBag(ctx, dir, key)
 	if err != nil {
 		return nil, err
 	}
@@ -388,7 +388,7 @@ func faultsOf(problems []bag.Problem) []evidence.Fault {
 }
 
 // verifyManifest checks a signed manifest, or all files of a case.
-func verifyManifest(name string, key ed25519.PublicKey) (*verdict, error) {
+func verifyManifest(ctx context.Context, name string, key ed25519.PublicKey) (*verdict, error) {
 	info, err := os.Stat(name)
 	if err != nil {
 		return nil, err
@@ -399,10 +399,10 @@ func verifyManifest(name string, key ed25519.PublicKey) (*verdict, error) {
 			return nil, err
 		}
 		defer func() { _ = root.Close() }()
-		m, faults := evidence.CheckFiles(key, names, readerIn(root))
+		m, faults := evidence.CheckFiles(key, names, interruptible(ctx, readerIn(root)))
 		d := newVerdict("case", name, m, key, keyGiven)
 		d.Files, d.names, d.Faults = len(names), names, append(d.Faults, faults...)
-		return d, nil
+		return d, ctx.Err()
 	}
 	text, err := regular.Read(name, evidence.MaxManifest)
 	if err != nil {
@@ -445,6 +445,17 @@ func openCaseFolder(dir string) (root *os.Root, names []string, err error) {
 	}
 	slices.Sort(names)
 	return root, names, nil
+}
+
+// interruptible is read until ctx is done. What was not read is a fault: whoever
+// hands it over looks at ctx.
+func interruptible(ctx context.Context, read evidence.Reader) evidence.Reader {
+	return func(name string, limit int64) ([]byte, error) {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		return read(name, limit)
+	}
 }
 
 // readerIn reads the files in a folder.
@@ -502,7 +513,7 @@ func (v *verification) prove(ctx context.Context, key ed25519.PublicKey, out io.
 	if err != nil {
 		return usageError{err}
 	}
-	b, err := openBag(v.bag, key)
+	b, err := openBag(ctx, v.bag, key)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -8,6 +9,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"weir/buffer"
+	"weir/connector/evidence"
 )
 
 // bomb is a zstd frame of so many blocks, 4 bytes each, that stand for 128 Ki line
@@ -98,6 +102,29 @@ func partitionLine(out, partition string) string {
 		}
 	}
 	return ""
+}
+
+// Whatever is there to be read, an interrupt ends it.
+func TestAnInterruptEndsAVerification(t *testing.T) {
+	c := newTestCase(t)
+	key, err := evidence.LoadPublicKey(c.key + ".pub")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if d, err := verifyManifest(ctx, filepath.Join(c.dir, "case"), key); !errors.Is(err, context.Canceled) {
+		t.Errorf("%+v, %v", d, err)
+	}
+	if d, err := verifyBag(ctx, c.bag, key, nil, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("%+v, %v", d, err)
+	}
+	// While the records are read.
+	ctx, cancel = context.WithCancel(t.Context())
+	d, err := verifyBag(ctx, c.bag, key, func(*evidence.Manifest, *buffer.Record) { cancel() }, nil)
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("%+v, %v", d, err)
+	}
 }
 
 // A pipe has nobody at its other end, and a file may be of any length: neither is

@@ -19,7 +19,7 @@ import (
 // from Kafka again. What the log does not hold any more is told from what is not
 // as it was. also, if there is one, is called with each partition that holds.
 func verifyKafka(ctx context.Context, cfg *config.Config, log *slog.Logger, manifest string, key ed25519.PublicKey, also alsoCheck) (*verdict, error) {
-	d, err := verifyManifest(manifest, key)
+	d, err := verifyManifest(ctx, manifest, key)
 	if err != nil || d.manifest == nil {
 		return d, err
 	}

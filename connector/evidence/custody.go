@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"weir/regular"
+	"weir/buffer/regular"
 )
 
 // Action is what was done with a case.

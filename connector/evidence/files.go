@@ -195,10 +195,10 @@ func (m *Manifest) fileChecks(key ed25519.PublicKey, payload []byte, vkey string
 			return err
 		}})
 	}
-	_ = m.trees(func(c NamedCheckpoint, _ TreeHead) error {
+	_ = m.trees(func(c NamedCheckpoint, head TreeHead) error {
 		all = append(all, fileCheck{c.file(), false, MaxCheckpoint, func(content []byte) error {
 			c.Text = content
-			return m.CheckCheckpoint(key, c)
+			return m.checkCheckpoint(key, c, head)
 		}})
 		if c.Tree == treeGaps {
 			all = append(all, fileCheck{GapFile(c.Topic, c.Partition), true, maxGapList, func(list []byte) error {

@@ -14,7 +14,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"weir/regular"
+	"weir/buffer/regular"
 )
 
 // The types of PEM blocks, which are those of openssl (RFC 7468, 10 and 13).

@@ -321,28 +321,28 @@ func (m *Manifest) Checkpoints(key ed25519.PrivateKey) ([]NamedCheckpoint, error
 
 // CheckCheckpoint says whether c is what m says.
 func (m *Manifest) CheckCheckpoint(key ed25519.PublicKey, c NamedCheckpoint) error {
+	_, p := m.Find(c.Topic, c.Partition)
+	switch {
+	case p != nil && c.Tree == treeRecords:
+		return m.checkCheckpoint(key, c, p.Records)
+	case p != nil && c.Tree == treeGaps:
+		return m.checkCheckpoint(key, c, p.Gaps.TreeHead)
+	}
+	return errors.New("the manifest has no such tree")
+}
+
+// checkCheckpoint says whether c is that of a tree of m whose head is want.
+func (m *Manifest) checkCheckpoint(key ed25519.PublicKey, c NamedCheckpoint, want TreeHead) error {
 	origin, head, err := OpenCheckpoint(key, m.KeyName(), c.Text)
-	if err != nil {
+	switch {
+	case err != nil:
 		return err
+	case origin != m.originOf(c):
+		return fmt.Errorf("it is of %q", origin)
+	case head != want:
+		return fmt.Errorf("it has %d leaves and the root %s, the manifest says %d and %s", head.Size, head.Root, want.Size, want.Root)
 	}
-	found := false
-	err = m.trees(func(of NamedCheckpoint, want TreeHead) error {
-		if of.Topic != c.Topic || of.Partition != c.Partition || of.Tree != c.Tree {
-			return nil
-		}
-		found = true
-		switch {
-		case origin != m.originOf(of):
-			return fmt.Errorf("it is of %q", origin)
-		case head != want:
-			return fmt.Errorf("it has %d leaves and the root %s, the manifest says %d and %s", head.Size, head.Root, want.Size, want.Root)
-		}
-		return nil
-	})
-	if err == nil && !found {
-		err = errors.New("the manifest has no such tree")
-	}
-	return err
+	return nil
 }
 
 // KeyName is the name of the signer of m's checkpoints.

@@ -15,8 +15,8 @@ import (
 	"slices"
 	"time"
 
+	"weir/buffer/regular"
 	"weir/connector/evidence"
-	"weir/regular"
 )
 
 // PlanVersion is the version of the plan files that this weir writes and reads.

@@ -26,7 +26,7 @@ import (
 	"time"
 
 	"weir/buffer"
-	"weir/regular"
+	"weir/buffer/regular"
 	"weir/sinks"
 	"weir/sinks/archive"
 )

@@ -18,7 +18,7 @@ import (
 	"strings"
 	"unicode"
 
-	"weir/regular"
+	"weir/buffer/regular"
 	"weir/sinks/archive"
 )
 

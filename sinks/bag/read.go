@@ -16,7 +16,7 @@ import (
 	"strings"
 
 	"weir/buffer"
-	"weir/regular"
+	"weir/buffer/regular"
 	"weir/sinks/archive"
 )
 

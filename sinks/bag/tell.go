@@ -11,7 +11,7 @@ import (
 	"sync"
 	"syscall"
 
-	"weir/regular"
+	"weir/buffer/regular"
 )
 
 // teller keeps texts that are told piece by piece while a bag is filled.
