@@ -73,7 +73,7 @@ const (
 	interrupted = 130
 	// workFor is how long the workers together would take for the log, were they left
 	// alone: longer than the faults begin.
-	workFor = 12
+	workFor = 20
 	begins  = "a worker of the case begins"
 	// commandWithin ends a command that hangs.
 	commandWithin = 3 * time.Minute
