@@ -74,17 +74,22 @@ type level struct {
 // for a moment only stands out upwards. The first quarter of the time is for warming
 // up.
 func levels(samples []sample, of func(sample) float64) (found []level) {
-	for from, to := 0, 0; from < len(samples); from = to {
-		first := samples[from]
-		var values []float64
-		for to = from; to < len(samples) && samples[to].pause == first.pause; to++ {
-			values = append(values, of(samples[to]))
+	for rest := samples; len(rest) > 0; {
+		n := 1
+		for n < len(rest) && rest[n].pause == rest[0].pause {
+			n++
 		}
-		if first.pause < 0 || len(values) < fewestSamples || first.at < samples[len(samples)-1].at/4 {
+		first, last := rest[0], rest[n-1]
+		var values []float64
+		for _, s := range rest[:n] {
+			values = append(values, of(s))
+		}
+		rest = rest[n:]
+		if first.pause < 0 || n < fewestSamples || first.at < samples[len(samples)-1].at/4 {
 			continue
 		}
 		slices.Sort(values)
-		found = append(found, level{at: (first.at + samples[to-1].at) / 2, after: first.pause % len(life), value: values[len(values)/4]})
+		found = append(found, level{at: (first.at + last.at) / 2, after: first.pause % len(life), value: values[n/4]})
 	}
 	return found
 }

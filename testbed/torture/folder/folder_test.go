@@ -179,9 +179,9 @@ func TestFileIsReadOnceUnderTwoNames(t *testing.T) {
 func TestReaderMayStop(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir, prefix+"0000000000000000007-0000000000000000008.ndjson", []byte(line(7)+line(8)))
-	for r := range Read(dir) {
-		if r.Offset != 7 {
-			t.Errorf("read %d", r.Offset)
+	for r, err := range Read(dir) {
+		if err != nil || r.Offset != 7 {
+			t.Errorf("read %v, %v", r, err)
 		}
 		break
 	}
