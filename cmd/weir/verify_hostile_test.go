@@ -144,7 +144,7 @@ func TestFilesOfACaseThatAreNoneAreRefused(t *testing.T) {
 	for path, want := range map[string]string{pipe: "not a regular file", long: "too long"} {
 		for _, args := range [][]string{
 			{"--manifest", path},
-			{"--manifest", path, "--kafka"},
+			{"--manifest", path, "--kafka", "-c", listening(t, "127.0.0.1:9600", "")},
 			{"--proof", path},
 			{"--proof", good, "--manifest", path},
 		} {
