@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"encoding/base64"
 	"encoding/binary"
 	"fmt"
 	"time"
@@ -8,12 +9,13 @@ import (
 	"github.com/IBM/sarama"
 )
 
-// answer is a fetch answer, versions 0 to 12
+// answer is a fetch answer, versions 0 to 13
 // (https://kafka.apache.org/protocol#The_Messages_Fetch). It aliases the bytes it
 // was made from.
 type answer struct {
 	throttle   time.Duration
 	err        sarama.KError // of the request as a whole
+	byID       bool          // the topics are ids
 	partitions map[partitionKey]*partitionAnswer
 }
 
@@ -49,7 +51,7 @@ func (e *answerError) Error() string {
 // Errors: *answerError.
 func parseAnswer(body []byte, version int16) (answer, error) {
 	d := fields{b: body, flexible: version >= 12}
-	a := answer{partitions: make(map[partitionKey]*partitionAnswer)}
+	a := answer{byID: version >= fetchByID, partitions: make(map[partitionKey]*partitionAnswer)}
 	if version >= 1 {
 		a.throttle = time.Duration(d.int32()) * time.Millisecond
 	}
@@ -58,7 +60,12 @@ func parseAnswer(body []byte, version int16) (answer, error) {
 		d.int32() // session
 	}
 	for range d.count() {
-		topic := string(d.text())
+		var topic string
+		if a.byID {
+			topic = base64.RawURLEncoding.EncodeToString(d.take(16))
+		} else {
+			topic = string(d.text())
+		}
 		for range d.count() {
 			partition := d.int32()
 			p := d.partition(version)

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -78,7 +79,8 @@ func (d *clearDialer) handshake(conn net.Conn, addr string) (net.Conn, error) {
 }
 
 // fetchConn is a connection that keeps the answer to a fetch request, and gives
-// sarama the same answer without any partition in its place.
+// sarama the same answer without any partition in its place. It can ask in a newer
+// version than sarama does.
 //
 // It relies on how sarama.Broker works: a request is one Write, nothing is read
 // before a request was written, and there is one request at a time, since we
@@ -86,7 +88,8 @@ func (d *clearDialer) handshake(conn net.Conn, addr string) (net.Conn, error) {
 // pass through.
 type fetchConn struct {
 	net.Conn
-	fetching bool // what was written last is a fetch request, not answered yet
+	question []byte // to be asked in place of what sarama writes next: see question
+	fetching bool   // what was written last is a fetch request, not answered yet
 	version  int16
 	answer   []byte // the body of the last answer to one; its memory is used again
 	left     []byte // what sarama is still to be given
@@ -100,10 +103,24 @@ const apiFetch = 1
 
 func (c *fetchConn) Write(p []byte) (int, error) {
 	c.fetching = len(p) >= requestHead && binary.BigEndian.Uint16(p[4:]) == apiFetch
-	if c.fetching {
-		c.version = int16(binary.BigEndian.Uint16(p[6:]))
+	if !c.fetching {
+		return c.Conn.Write(p)
 	}
-	return c.Conn.Write(p)
+	c.version = int16(binary.BigEndian.Uint16(p[6:]))
+	if c.version != fetchByID-1 || c.question == nil {
+		return c.Conn.Write(p)
+	}
+	// Of sarama's request its head remains, which ends with the name of this client
+	// and no tags.
+	head := requestHead + 2 + int(binary.BigEndian.Uint16(p[requestHead:])) + 1
+	out := append(slices.Clone(p[:head]), c.question...)
+	binary.BigEndian.PutUint32(out, uint32(len(out)-4))
+	binary.BigEndian.PutUint16(out[6:], fetchByID)
+	c.version = fetchByID
+	if _, err := c.Conn.Write(out); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 func (c *fetchConn) Read(p []byte) (int, error) {

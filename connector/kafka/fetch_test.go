@@ -442,6 +442,78 @@ func TestOutOfRangeIsToldUntilSentElsewhere(t *testing.T) {
 	}
 }
 
+// now is a partition of the topic that there is now.
+func now(t *testing.T, f *fetcher, topic string, partition int32) *buffer.Origin {
+	t.Helper()
+	is, err := f.cluster.topicNow(t.Context(), topic)
+	if err != nil || is.id == "" {
+		t.Fatalf("topic %q: id %q, %v", topic, is.id, err)
+	}
+	return &buffer.Origin{Topic: topic, TopicID: is.id, Partition: partition}
+}
+
+func TestTopicsAreAskedForByTheirIDs(t *testing.T) {
+	c, o := fakeCluster(t, kfake.SeedTopics(2, "a", "b"))
+	o.Rack = "near"
+	asked := make(chan *kmsg.FetchRequest, 1000)
+	c.ControlKey(int16(kmsg.Fetch), func(req kmsg.Request) (kmsg.Response, error, bool) {
+		c.KeepControl()
+		asked <- req.(*kmsg.FetchRequest)
+		return nil, nil, false
+	})
+	cl := client(t, o)
+	f := newTestFetcher(t, o, 8<<20)
+	var readers []*partitionReader
+	for _, topic := range []string{"a", "b"} {
+		for p := range int32(2) {
+			write(t, cl, numbered(topic, p, 0, 10)...)
+			readers = append(readers, f.Add(now(t, f, topic, p), int64(p)))
+		}
+	}
+	for i, r := range readers {
+		wantNumbers(t, readUntil(t, r, 10), i%2, 10-i%2)
+	}
+	in := <-asked
+	if in.Version != fetchByID || in.ReplicaID != -1 || in.Rack != "near" || in.IsolationLevel != 1 || in.SessionEpoch != -1 || in.MinBytes != 1 || in.MaxBytes < minWire {
+		t.Errorf("asked %+v", in)
+	}
+}
+
+// The new log is as long as the old one was read, so that nothing in an answer says
+// that it is another one's.
+func TestATopicThatWasMadeAgainIsNotReadOnFrom(t *testing.T) {
+	c, o := fakeCluster(t, kfake.SeedTopics(1, "t"))
+	write(t, client(t, o), numbered("t", 0, 0, 5)...)
+	suspected := make(chan string, 1000)
+	_, log := newTestLog(t)
+	f := newFetcher(t.Context(), newCluster(t.Context(), o), 8<<20, log, func(topic string) { suspected <- topic })
+	t.Cleanup(func() { f.Close(); f.cluster.Close() })
+	old := f.Add(now(t, f, "t", 0), 0)
+	wantNumbers(t, readUntil(t, old, 5), 0, 5)
+	// It asks for nothing meanwhile: what comes lies in its box.
+	write(t, client(t, o), numbered("t", 0, 5, 1)...)
+	eventually(t, "the box is full", func() bool { return old.End() == 6 })
+	if err := c.DeleteTopic("t"); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.CreateTopic("t", 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	write(t, client(t, o), numbered("t", 0, 100, 20)...)
+	wantNumbers(t, readUntil(t, old, 6), 5, 1)
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	go func() {
+		if topic := <-suspected; topic == "t" {
+			cancel()
+		}
+	}()
+	if run, err := old.Next(ctx); !errors.Is(err, context.Canceled) {
+		t.Fatalf("%d records, up to offset %d, of the new log: %v", len(run.Records), run.Next, err)
+	}
+	wantNumbers(t, readUntil(t, f.Add(now(t, f, "t", 0), 0), 20), 100, 20)
+}
+
 // failFetches makes the next n fetches go wrong for the partitions in them.
 func failFetches(c *kfake.Cluster, n int, code int16) {
 	for range n {
@@ -450,7 +522,7 @@ func failFetches(c *kfake.Cluster, n int, code int16) {
 			resp := in.ResponseKind().(*kmsg.FetchResponse)
 			for _, topic := range in.Topics {
 				t := kmsg.NewFetchResponseTopic()
-				t.Topic = topic.Topic
+				t.Topic, t.TopicID = topic.Topic, topic.TopicID
 				for _, p := range topic.Partitions {
 					rp := kmsg.NewFetchResponseTopicPartition()
 					rp.Partition, rp.ErrorCode = p.Partition, code
@@ -572,7 +644,7 @@ func serve(in *kmsg.FetchRequest, end int64, raw func(partition int32, from int6
 	resp := in.ResponseKind().(*kmsg.FetchResponse)
 	for _, topic := range in.Topics {
 		rt := kmsg.NewFetchResponseTopic()
-		rt.Topic = topic.Topic
+		rt.Topic, rt.TopicID = topic.Topic, topic.TopicID
 		for _, p := range topic.Partitions {
 			rp := kmsg.NewFetchResponseTopicPartition()
 			rp.Partition, rp.HighWatermark, rp.LastStableOffset, rp.PreferredReadReplica = p.Partition, end, end, -1

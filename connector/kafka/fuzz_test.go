@@ -72,13 +72,18 @@ func saramas(t *testing.T, body []byte) *sarama.FetchResponse {
 
 // answerOf is a fetch answer with raw as the records of partition 0.
 func answerOf(raw []byte, aborted ...kmsg.FetchResponseTopicPartitionAbortedTransaction) []byte {
+	return answerIn(12, raw, aborted...)
+}
+
+// answerIn is answerOf in another version.
+func answerIn(version int16, raw []byte, aborted ...kmsg.FetchResponseTopicPartitionAbortedTransaction) []byte {
 	rp := kmsg.NewFetchResponseTopicPartition()
 	rp.HighWatermark, rp.LastStableOffset, rp.RecordBatches, rp.AbortedTransactions = 1<<40, 1<<40, raw, aborted
 	rt := kmsg.NewFetchResponseTopic()
-	rt.Topic = "t"
+	rt.Topic, rt.TopicID = "t", [16]byte{1, 2, 3}
 	rt.Partitions = append(rt.Partitions, rp)
 	resp := kmsg.NewPtrFetchResponse()
-	resp.Version = 12
+	resp.Version = version
 	resp.Topics = append(resp.Topics, rt)
 	return resp.AppendTo(nil)
 }
@@ -177,11 +182,14 @@ func FuzzFetchAnswer(f *testing.F) {
 	m.MessageSize = int32(len(m.AppendTo(nil)) - 12)
 	f.Add(answerOf(m.AppendTo(nil)), int16(12))
 	f.Add([]byte{}, int16(12))
+	f.Add(answerIn(fetchByID, batch), int16(fetchByID))
+	f.Add(answerIn(fetchByID, nil), int16(fetchByID))
+	f.Add(answerIn(fetchByID, batch)[:30], int16(fetchByID))
 	f.Add(answerOf(batch), int16(11))
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x7f\xff\xff\xff"), int16(11)) // 2^31 topics
 	f.Add([]byte("\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\xff\xff\xff\xff\x0f"), int16(12))
 	f.Fuzz(func(t *testing.T, body []byte, version int16) {
-		if len(body) > 1<<20 || version < 0 || version > 12 {
+		if len(body) > 1<<20 || version < 0 || version > fetchByID {
 			return
 		}
 		a, err := parseAnswer(body, version)

@@ -3,6 +3,7 @@ package kafka
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/IBM/sarama"
@@ -19,6 +20,7 @@ type leaderLoop struct {
 	// Those of its goroutine.
 	conn   *sarama.Broker
 	dialer *fetchDialer
+	byID   bool // the broker can be asked for topics by their ids
 	unpacker
 	asked  int64     // requests so far
 	solo   bool      // the last one was for a partition alone
@@ -94,7 +96,7 @@ func (l *leaderLoop) fetch(p plan) (answer, []*block, error) {
 		return answer{}, nil, err
 	}
 	// 12 is the newest version sarama knows; it is lowered to what the broker
-	// speaks. Epoch -1: no fetch session.
+	// speaks, or raised by us: see question. Epoch -1: no fetch session.
 	req := &sarama.FetchRequest{
 		Version:      12,
 		MaxWaitTime:  int32(p.wait / time.Millisecond),
@@ -106,11 +108,16 @@ func (l *leaderLoop) fetch(p plan) (answer, []*block, error) {
 	l.asked++
 	var total int64
 	for _, a := range p.asks {
-		wire := min(a.wire, maxAnswer/2)
-		total += wire
-		req.AddBlock(a.r.origin.Topic, a.r.origin.Partition, a.from, int32(wire), a.epoch)
+		total += a.bytes()
+		req.AddBlock(a.r.origin.Topic, a.r.origin.Partition, a.from, int32(a.bytes()), a.epoch)
 	}
 	req.MaxBytes = int32(min(total, maxAnswer/2))
+	l.dialer.conn.question = nil
+	if l.byID {
+		if body, ok := question(req, p.asks); ok {
+			l.dialer.conn.question = body
+		}
+	}
 	var got answer
 	_, err := l.conn.Fetch(req)
 	if err == nil {
@@ -130,9 +137,16 @@ func (l *leaderLoop) fetch(p plan) (answer, []*block, error) {
 	return got, blocks, nil
 }
 
+// bytes is how many bytes are asked for, on the wire.
+func (a *ask) bytes() int64 { return min(a.wire, maxAnswer/2) }
+
 // of is what an answer holds for a reader, nil when it holds nothing.
 func (a *answer) of(r *partitionReader) *partitionAnswer {
-	return a.partitions[partitionKey{r.origin.Topic, r.origin.Partition}]
+	topic := r.origin.Topic
+	if a.byID {
+		topic = r.origin.TopicID
+	}
+	return a.partitions[partitionKey{topic, r.origin.Partition}]
 }
 
 // connect opens the connection when there is none.
@@ -158,6 +172,15 @@ func (l *leaderLoop) connect() error {
 		_ = b.Close()
 		return l.f.cluster.opts.explain(l.addr, err, &l.dialer.heard)
 	}
+	// sarama has asked the same, and keeps it to itself.
+	versions, err := b.ApiVersions(&sarama.ApiVersionsRequest{})
+	if err != nil {
+		_ = b.Close()
+		return l.f.cluster.opts.explain(l.addr, err, &l.dialer.heard)
+	}
+	l.byID = slices.ContainsFunc(versions.ApiKeys, func(k sarama.ApiVersionsResponseKey) bool {
+		return k.ApiKey == apiFetch && k.MinVersion <= fetchByID && fetchByID <= k.MaxVersion
+	})
 	l.conn = b
 	return nil
 }
@@ -348,6 +371,9 @@ func (l *leaderLoop) refused(a ask, now time.Time, err error) {
 		return
 	case errors.Is(err, sarama.ErrUnknownTopicOrPartition):
 		f.suspect(r.origin.Topic)
+	case errors.Is(err, errUnknownTopicID), errors.Is(err, errInconsistentTopicID):
+		f.suspect(r.origin.Topic)
+		err = fmt.Errorf("broker %d does not know the topic by its id %s: it was deleted or made again, or is new: %w", l.id, r.origin.TopicID, sarama.ErrUnknownTopicOrPartition)
 	}
 	r.failed(err)
 	r.retryAt = now.Add(pauseAfter(r.fails))
