@@ -247,9 +247,11 @@ const (
 	// it hears of it. This is 30 s.
 	calmAfter = 600
 	// troubleResends is how often one trouble may be the reason to send an event again,
-	// beside the answers that it may have kept from arriving: partitions move when a
-	// member is thrown out, and move back when it joins again.
-	troubleResends = 2
+	// beside the answers that it may have kept from arriving: partitions move when
+	// members are thrown out, and again as each of the four joins anew, one after the
+	// other. Who needs it is an event that is in nobody's way to be committed, since its
+	// dead letter cannot be written.
+	troubleResends = 4
 )
 
 // New opens the books.
