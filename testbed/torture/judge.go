@@ -76,7 +76,9 @@ func (j *judge) feel(m mood) (met func() int64, over func()) {
 	defer j.mu.Unlock()
 	m.met = new(atomic.Int64)
 	j.moods[&m] = struct{}{}
+	well := j.acct.Ill()
 	return m.met.Load, func() {
+		well()
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		delete(j.moods, &m)

@@ -199,6 +199,8 @@ type Account struct {
 	letters  map[int32]int64 // read up to, of the dead-letter topic
 	looks    int64           // at the commits, so far
 	troubles []*trouble      // those that last or may still show
+	ill      int             // how many illnesses of the backend last
+	well     int64           // the look at which the last of them is over with all it entails
 	faults   []string
 	c        Counts
 }
@@ -615,7 +617,7 @@ func allow(events []*event) {
 func (a *Account) Disrupted(killed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	judged := killed && len(a.troubles) == 0 && !a.Rules.Runs && !a.Rules.Folders
+	judged := killed && len(a.troubles) == 0 && a.ill == 0 && a.looks >= a.well && !a.Rules.Runs && !a.Rules.Folders
 	if judged {
 		a.c.Kills++
 	}
@@ -674,6 +676,21 @@ func (a *Account) Trouble() (over func()) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		t.calm = a.looks + calmAfter
+	})
+}
+
+// Ill notes that from now on the backend refuses or delays requests, until the
+// function that it returns is called. weir goes by the answers to a batch that it
+// sends in pieces when it has them all, which then may take any time.
+func (a *Account) Ill() (over func()) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.ill++
+	return sync.OnceFunc(func() {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.ill--
+		a.well = a.looks + AckLooks
 	})
 }
 

@@ -418,6 +418,29 @@ func TestLateCommitOfPart(t *testing.T) {
 	f(AckLooks+1, "LATE COMMIT")
 }
 
+// A batch that is sent in pieces is settled when the last of them is answered, which
+// takes its time while the backend is ill.
+func TestLateCommitIsNotAskedForWhileTheBackendIsIll(t *testing.T) {
+	f := func(ill, well int, want ...string) {
+		t.Helper()
+		b := open(t, false)
+		b.acked(1)
+		_, receipt := b.store(1)
+		b.Answered(receipt, true)
+		over := b.Ill()
+		b.looks(ill)
+		if well > 0 {
+			over()
+			b.looks(well)
+		}
+		b.Disrupted(true)
+		b.want(want...)
+	}
+	f(10*AckLooks, 0)
+	f(10, AckLooks-1)
+	f(10, AckLooks, "LATE COMMIT")
+}
+
 func TestTopicMadeAgain(t *testing.T) {
 	b := open(t, false)
 	b.acked(1)
