@@ -155,7 +155,7 @@ var mutants = []mutant{
 	{"evidence: a signature that is wrong is none", "connector/evidence/envelope.go",
 		"if !ed25519.Verify(key, preAuth(kind, e.Payload), s.Sig) {", "if false {"},
 	{"evidence: a checkpoint is that of its tree", "connector/evidence/manifest.go",
-		"case origin != m.originOf(of):", "case false:"},
+		"case origin != m.originOf(c):", "case false:"},
 	{"evidence: a line of the custody log follows the one before", "connector/evidence/custody.go",
 		"case e.Previous != r.Head:", "case false:"},
 	{"evidence: a key that others may use is refused", "connector/evidence/key.go",
