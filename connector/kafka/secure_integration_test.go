@@ -166,7 +166,7 @@ func TestRealBrokerSecurity(t *testing.T) {
 		attempts[m] = attempt{Options{Brokers: []string{securePort}, TLS: right, SASL: login(m, "tester-secret")}, ""}
 		wrong := attempt{Options{Brokers: []string{securePort}, TLS: right, SASL: login(m, "wrong-secret")}, "wrong user name or password"}
 		if m == "OAUTHBEARER" {
-			wrong.says = `answered 401 "invalid_client"`
+			wrong.says = `answered 401: the token server gave no token: invalid_client`
 		}
 		attempts[m+" with a wrong password"] = wrong
 	}

@@ -360,14 +360,14 @@ func (a *Account) Store(in Delivery, decide func() Status) (answers []Status, nu
 		}
 		d := &in.Documents[i]
 		r.events = append(r.events, e)
+		if in.Late {
+			e.excused++ // perhaps what was sent again is there before it
+		}
 		switch {
 		case Rejected(d.Event):
 			answers[i] = Refused
 			a.refuse(e)
 		default:
-			if in.Late {
-				e.excused++
-			}
 			if answers[i] = decide(); answers[i] == Stored {
 				answers[i] = a.keep(e, d)
 				r.kept = append(r.kept, e)

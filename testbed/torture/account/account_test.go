@@ -382,6 +382,10 @@ func TestDeadLetterTwice(t *testing.T) {
 	f(func(b *books, _ func() int64) {}, "DEAD-LETTERED AGAIN without a reason: event 41")
 	f(func(b *books, bad func() int64) { bad() }, "SENT AGAIN without a reason: event 41")
 	f(func(b *books, bad func() int64) { b.Disrupted(true); bad() })
+	f(func(b *books, _ func() int64) {
+		// The client has given up and sent it again, and that was faster.
+		b.Store(Delivery{Documents: []Document{b.document(badEvery)}, Late: true}, nil)
+	})
 	f(func(b *books, _ func() int64) { b.Trouble()() })
 }
 

@@ -23,12 +23,12 @@ func (a *Account) Accept(in Delivery) (number int64) {
 		d := &in.Documents[i]
 		p := e.log.part(e.partition)
 		r.events = append(r.events, e)
+		if in.Late {
+			e.excused++ // perhaps what was sent again is there before it
+		}
 		if Rejected(d.Event) {
 			a.refuse(e)
 			continue
-		}
-		if in.Late {
-			e.excused++ // perhaps what was sent again is there before it
 		}
 		if e.receipt > 0 {
 			a.again(e, p, in.Sender, now)
