@@ -166,8 +166,8 @@ const (
 	// one's backend is in trouble, in looks at its commits: 10 s or more.
 	stallLooks = 200
 	// catchUpLooks is how long it may take to commit what was produced when it was
-	// looked at: 60 s or more.
-	catchUpLooks = 1200
+	// looked at: 3 min or more.
+	catchUpLooks = 3600
 	// catchUps is how often that is asked of it during one trouble, and restLooks how
 	// many looks are between two times: long enough for the other one's memory to be
 	// full.

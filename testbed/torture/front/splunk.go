@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -171,25 +172,15 @@ func (s *splunk) events(v *visit) {
 	if !ok {
 		return
 	}
-	var bad *account.Document
-	events, number, code, broken := sinktest.ParseHEC(body, func(e *sinktest.HECEvent) int {
-		if !account.Rejected(e.Event) {
-			return 0
-		}
-		d := hecDocument(e)
-		bad = &d
-		return poison[d.Number%int64(len(poison))]
-	})
+	events, number, code, broken := sinktest.ParseHEC(body, func(*sinktest.HECEvent) int { return 0 })
 	in := account.Delivery{Sender: credentials, Channel: channelOf(v), Late: !v.there()}
 	for i := range events {
 		in.Documents = append(in.Documents, hecDocument(&events[i]))
 	}
-	if bad != nil {
-		in.Documents = append(in.Documents, *bad)
-		all, _, _, _ := sinktest.ParseHEC(body, func(*sinktest.HECEvent) int { return 0 })
-		for i := len(in.Documents); i < len(all); i++ {
-			in.Behind = append(in.Behind, hecDocument(&all[i]))
-		}
+	// It looks at none behind the first bad one.
+	if bad := slices.IndexFunc(in.Documents, func(d account.Document) bool { return account.Rejected(d.Event) }); bad >= 0 && len(broken) == 0 {
+		in.Documents, in.Behind = in.Documents[:bad+1], in.Documents[bad+1:]
+		number, code = bad, poison[in.Documents[bad].Number%int64(len(poison))]
 	}
 	for range broken {
 		in.Documents = append(in.Documents, account.Document{Topic: "a trap that was stepped into"})
