@@ -80,7 +80,7 @@ func (o *options) register(flags *flag.FlagSet, span time.Duration, backend, wha
 	flags.Uint64Var(&o.seed, "seed", seed, "what everything is drawn from (also SEED)")
 	flags.DurationVar(&o.span, "for", span, "how long")
 	flags.IntVar(&o.rate, "rate", 1500, "events a second")
-	flags.IntVar(&o.port, "port", 47100, "first of ten ports on loopback")
+	flags.IntVar(&o.port, "port", 14100, "first of ten `ports` on loopback, below those that the system gives to clients")
 	flags.StringVar(&o.backend, "backend", backend, what)
 	flags.StringVar(&o.keep, "keep", "", "keep the logs of every round in this `folder` (else those of failed rounds in a temporary one)")
 	flags.StringVar(&o.bin, "bin", "", "a weir binary (else it is built)")
