@@ -97,9 +97,13 @@ func (d *deck) next(number int, drawn map[*kind]int) *plan {
 		p.memory, p.preload = 32, 20_000 // so that the victim's part is soon full
 		p.alone = d.away(number)
 	}
-	if p.ordered && p.backend.waits() {
-		// A lane has one batch on its way until it is acknowledged, seconds later.
-		p.records = 5000
+	if p.backend.waits() {
+		// A batch is on its way until it is acknowledged, seconds later, and with bad
+		// events in it until each piece is: one at a time is not enough for the rate.
+		p.inFlight = max(p.inFlight, 4)
+		if p.ordered {
+			p.records = 5000 // so is one of each lane
+		}
 	}
 	var candidates []*kind
 	for _, k := range kinds {
