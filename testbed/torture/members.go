@@ -38,7 +38,9 @@ func (m *members) start(i int) error {
 	if m.procs[i] != nil || m.r.replay.over() {
 		return nil
 	}
-	m.started++
+	if m.started++; m.started > m.r.plan.members {
+		m.r.disrupted(false) // one more joins
+	}
 	p, err := m.r.launch(i, m.started)
 	if err != nil {
 		return err
@@ -159,7 +161,6 @@ func (m *members) roll(ctx context.Context, n int) (rolled int64, err error) {
 		case len(at) < n:
 			for i := range maxMembers {
 				if m.procAt(i) == nil {
-					m.r.disrupted(false)
 					if err := m.start(i); err != nil {
 						return rolled, err
 					}

@@ -198,6 +198,7 @@ type Account struct {
 	suspects []suspect
 	letters  map[int32]int64 // read up to, of the dead-letter topic
 	looks    int64           // at the commits, so far
+	moving   int64           // the look until which partitions may be given to others
 	troubles []*trouble      // those that last or may still show
 	ill      int             // how many illnesses of the backend last
 	well     int64           // the look at which the last of them is over with all it entails
@@ -248,6 +249,10 @@ const (
 	// was thought dead is thrown out after 20 s, and may deliver what it holds until
 	// it hears of it. This is 30 s.
 	calmAfter = 600
+	// movesWithin is how long it may take until a member that joins has its partitions:
+	// the others hear of it with a heartbeat, and let go of them when what is in flight
+	// is settled, or 5 s later. This is 15 s.
+	movesWithin = 300
 	// troubleResends is how often one trouble may be the reason to send an event again,
 	// beside the answers that it may have kept from arriving: partitions move when
 	// members are thrown out, and again as each of the four joins anew, one after the
@@ -469,6 +474,9 @@ func (a *Account) arrive(e *event, p *part) {
 		}
 	}
 	p.arrived = max(p.arrived, e.offset+1)
+	if a.looks < a.moving {
+		e.excused++ // it may have come to who is about to lose the partition
+	}
 }
 
 // keep stores a document.
@@ -611,12 +619,14 @@ func allow(events []*event) {
 	}
 }
 
-// Disrupted notes that a member ends now, or partitions are given to others:
-// what has arrived and is not committed may be sent once more. killed: it gets no
-// chance to commit, so what should have been committed by now counts.
+// Disrupted notes that a member ends now or is about to join, or that partitions are
+// given to others: what has arrived and is not committed may be sent once more, and so
+// may what arrives until that is done. killed: the member gets no chance to commit, so
+// what should have been committed by now counts.
 func (a *Account) Disrupted(killed bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	a.moving = a.looks + movesWithin
 	judged := killed && len(a.troubles) == 0 && a.ill == 0 && a.looks >= a.well && !a.Rules.Runs && !a.Rules.Folders
 	if judged {
 		a.c.Kills++

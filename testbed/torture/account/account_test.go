@@ -389,6 +389,24 @@ func TestDeadLetterTwice(t *testing.T) {
 	f(func(b *books, _ func() int64) { b.Trouble()() })
 }
 
+// What comes to a member that is about to lose its partition, and is not settled
+// before it does, is sent again by the next one.
+func TestWhatArrivesWhilePartitionsMove(t *testing.T) {
+	f := func(looks int, want ...string) {
+		t.Helper()
+		b := open(t, false)
+		b.acked(1)
+		b.Disrupted(false)
+		b.looks(looks)
+		_, receipt := b.store(1)
+		b.Answered(receipt, true)
+		b.store(1)
+		b.want(want...)
+	}
+	f(movesWithin - 1)
+	f(movesWithin, "SENT AGAIN without a reason")
+}
+
 func TestLateCommit(t *testing.T) {
 	f := func(answered bool, looks int, want ...string) {
 		t.Helper()
