@@ -104,8 +104,8 @@ type book struct {
 	topic *topic
 	// Of its log when the plan was made: its start, and the end.
 	start, end int64
-	// cuts are the offsets that retention has moved the log's start to, To, and what
-	// was committed before, From: nothing below that can be missing.
+	// cuts are the offsets that retention has moved the log's start to, To, in their
+	// order, and what was committed before, From: nothing below that can be missing.
 	cuts []logbook.Span
 }
 
@@ -651,6 +651,19 @@ func (p *replay) unseen(b *book) int64 {
 	return 0
 }
 
+// taken is where what retention had taken by a cut begins: gaps of one class that
+// touch are one, so that what an earlier cut took belongs to it if nothing was read
+// in between.
+func (b *book) taken(cut logbook.Span) int64 {
+	from := cut.From
+	for _, c := range slices.Backward(b.cuts) {
+		if c.To >= from {
+			from = min(from, c.From)
+		}
+	}
+	return from
+}
+
 // judgePartition compares what is sealed of a partition with its log.
 func (p *replay) judgePartition(b *book, s *sealed) {
 	wrong := func(format string, args ...any) {
@@ -671,7 +684,7 @@ func (p *replay) judgePartition(b *book, s *sealed) {
 		span := logbook.Span{From: g.From, To: g.To}
 		of.Gone = append(of.Gone, span)
 		// The log began exactly at its end at some time, and nothing of it had been read.
-		if g.Class != "retention" || !slices.ContainsFunc(b.cuts, func(c logbook.Span) bool { return c.To == span.To && c.From <= span.From }) {
+		if g.Class != "retention" || !slices.ContainsFunc(b.cuts, func(c logbook.Span) bool { return c.To == span.To && b.taken(c) <= span.From }) {
 			wrong("offsets %d up to %d are a gap of the class %s; retention moved the start from what was committed to: %v", g.From, g.To, g.Class, b.cuts)
 		}
 	}

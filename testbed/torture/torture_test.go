@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"weir/testbed/torture/logbook"
 )
 
 func TestSameSeedSamePlan(t *testing.T) {
@@ -123,6 +125,17 @@ func TestSeedOfCI(t *testing.T) {
 	for _, k := range kinds {
 		if !seen[k.name] {
 			t.Errorf("no %q", k.name)
+		}
+	}
+}
+
+// A worker that has read nothing of a partition finds everything gone that retention
+// took before the plan and since, in one gap.
+func TestWhatRetentionTookBeforeBelongsToAGapThatTouchesIt(t *testing.T) {
+	b := &book{cuts: []logbook.Span{{From: 0, To: 882}, {From: 882, To: 1310}, {From: 882, To: 1326}, {From: 2000, To: 2500}}}
+	for i, want := range []int64{0, 0, 0, 2000} {
+		if got := b.taken(b.cuts[i]); got != want {
+			t.Errorf("what cut %d took begins at %d, want %d", i, got, want)
 		}
 	}
 }
