@@ -99,8 +99,9 @@ func (d *deck) next(number int, drawn map[*kind]int) *plan {
 	}
 	if p.backend.waits() {
 		// A batch is on its way until it is acknowledged, seconds later, and with bad
-		// events in it until each piece is: one at a time is not enough for the rate.
-		p.inFlight = max(p.inFlight, 4)
+		// events in it until each piece is: one at a time, or the rate of the other
+		// backends, is more than a loaded machine can take.
+		p.inFlight, p.rate = max(p.inFlight, 4), p.rate/3
 		if p.ordered {
 			p.records = 5000 // so is one of each lane
 		}
