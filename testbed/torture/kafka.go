@@ -131,38 +131,37 @@ func (a admin) make(ctx context.Context, topic string, partitions int32) error {
 	})
 }
 
-// topicID is the id of a topic, as weir writes it.
-func (a admin) topicID(ctx context.Context, topic string) (string, error) {
+// metadata is what the broker says of a topic, an error of its own included.
+func (a admin) metadata(ctx context.Context, topic string) (kmsg.MetadataResponseTopic, error) {
 	t := kmsg.NewMetadataRequestTopic()
 	t.Topic = kmsg.StringPtr(topic)
 	req := kmsg.NewPtrMetadataRequest()
 	req.Topics = append(req.Topics, t)
 	res, err := req.RequestWith(ctx, a.Client)
 	if err != nil {
-		return "", err
+		return kmsg.MetadataResponseTopic{}, err
 	}
 	if len(res.Topics) != 1 {
-		return "", fmt.Errorf("%d topics in the answer", len(res.Topics))
+		return kmsg.MetadataResponseTopic{}, fmt.Errorf("%d topics in the answer", len(res.Topics))
 	}
-	id := res.Topics[0].TopicID
-	return base64.RawURLEncoding.EncodeToString(id[:]), kerr.ErrorForCode(res.Topics[0].ErrorCode)
+	return res.Topics[0], kerr.ErrorForCode(res.Topics[0].ErrorCode)
+}
+
+// topicID is the id of a topic, as weir writes it.
+func (a admin) topicID(ctx context.Context, topic string) (string, error) {
+	t, err := a.metadata(ctx, topic)
+	return base64.RawURLEncoding.EncodeToString(t.TopicID[:]), err
 }
 
 // leaderEpoch is that of a topic's first partition: how often it was given a leader.
 func (a admin) leaderEpoch(ctx context.Context, topic string) (int32, error) {
-	t := kmsg.NewMetadataRequestTopic()
-	t.Topic = kmsg.StringPtr(topic)
-	req := kmsg.NewPtrMetadataRequest()
-	req.Topics = append(req.Topics, t)
-	res, err := req.RequestWith(ctx, a.Client)
+	t, err := a.metadata(ctx, topic)
 	if err != nil {
 		return 0, err
 	}
-	for _, t := range res.Topics {
-		for _, p := range t.Partitions {
-			if p.Partition == 0 {
-				return p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode)
-			}
+	for _, p := range t.Partitions {
+		if p.Partition == 0 {
+			return p.LeaderEpoch, kerr.ErrorForCode(p.ErrorCode)
 		}
 	}
 	return 0, fmt.Errorf("the answer has no partition of %s", topic)
